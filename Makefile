@@ -1,0 +1,70 @@
+# One environment, one command each. PYTHON chooses the interpreter, VENV the environment (made when absent).
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+# Where the road writes its tables, models and pages.
+RUNS ?= runs
+
+ROAD_EXTRAS := beam,ray,eval,demo
+TEST_EXTRAS := $(ROAD_EXTRAS),gcs,dev
+SOURCES := vsalign pipelines jobs infra tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-short flickr8k scenes test test-all lint types format clean java
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The stamps make a second `make` instant; a changed pyproject.toml installs again.
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-road: pyproject.toml | $(PY)
+	@echo "installing vsalign[$(ROAD_EXTRAS)] into $(VENV): some minutes and several GB, once"
+	$(PIP) -e ".[$(ROAD_EXTRAS)]"
+	@touch $@
+
+$(VENV)/.installed-tests: pyproject.toml | $(PY)
+	@echo "installing vsalign[$(TEST_EXTRAS)] into $(VENV): some minutes and several GB, once"
+	$(PIP) -e ".[$(TEST_EXTRAS)]"
+	@touch $(VENV)/.installed-road $@
+
+java:
+	@if command -v java >/dev/null 2>&1; then echo "java: found, METEOR is measured"; \
+	else echo "java: absent, METEOR and the PTB tokenizer are left out (install a JRE, version 8 or later, to have them)"; fi
+
+demo: $(VENV)/.installed-road java  ## the whole road on rendered scenes and on real photographs
+	$(PY) -m infra.road.demo
+
+demo-short: $(VENV)/.installed-road java  ## the same on few scenes, for CI
+	DEMO_SHORT=1 $(PY) -m infra.road.demo
+
+flickr8k: $(VENV)/.installed-road java  ## DATA=<folder>: the whole road on Flickr8k, with its figures
+	@test -n "$(DATA)" || { echo "error: say where Flickr8k is: make flickr8k DATA=<folder>" >&2; exit 2; }
+	@test -d "$(DATA)" || { echo "error: there is no folder $(DATA); correct DATA=<folder>" >&2; exit 2; }
+	$(PY) -m infra.road.flickr8k --data "$(DATA)" --output "$(RUNS)/flickr8k"
+
+scenes: $(VENV)/.installed-road  ## alignment and region descriptions against rendered truth
+	$(PY) -m infra.road.scenes --output "$(RUNS)/scenes"
+
+test: $(VENV)/.installed-tests  ## the tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest
+
+test-all: $(VENV)/.installed-tests java  ## every test, the long ones in full
+	OMP_NUM_THREADS=1 VSALIGN_LONG=1 $(PY) -m pytest
+
+lint: $(VENV)/.installed-tests  ## ruff: rules and format
+	$(PY) -m ruff check $(SOURCES)
+	$(PY) -m ruff format --check $(SOURCES)
+
+types: $(VENV)/.installed-tests  ## mypy
+	$(PY) -m mypy
+
+format: $(VENV)/.installed-tests  ## put the sources into ruff's format
+	$(PY) -m ruff check --fix $(SOURCES)
+	$(PY) -m ruff format $(SOURCES)
+
+clean:  ## remove the default environment, caches and what the road wrote under runs/
+	rm -rf .venv runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

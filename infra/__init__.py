@@ -1,0 +1,1 @@
+"""What puts the pipelines and jobs to work: whole roads (infra/road), one command each."""

@@ -1,0 +1,58 @@
+"""Running the road's commands one after the other, and keeping their figures."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ARCHIVE_CUT = 3
+"""Exit status of a stage whose table is finished although an archive ended early."""
+
+
+class Road:
+    """A folder in which the stages of one road leave their tables, models and figures."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output.resolve()
+        self.output.mkdir(parents=True, exist_ok=True)
+        self.started = time.monotonic()
+
+    def path(self, name: str) -> str:
+        """The path of something below the road's folder."""
+        return str(self.output / name)
+
+    def run(self, module: str, *arguments: str) -> None:
+        """Run `python -m module arguments…`, shown as it would be typed; leaves with its exit status where it fails."""
+        print(f"\n$ python -m {module} {shlex.join(arguments)}", flush=True)
+        started = time.monotonic()
+        status = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
+        if status not in (0, ARCHIVE_CUT):
+            print(f"The road stops here: {module} ended with exit status {status}.", file=sys.stderr)
+            sys.exit(status if status > 0 else 1)
+        print(f"[{time.monotonic() - started:.0f} s, {time.monotonic() - self.started:.0f} s in all]", flush=True)
+
+    def figures(self, name: str, command: str, *arguments: str) -> dict[str, float]:
+        """Run `vsalign evaluate command …` and give the figures that it wrote."""
+        file = self.output / "figures" / f"{name}.json"
+        file.parent.mkdir(exist_ok=True)
+        self.run("vsalign.cli", "evaluate", command, *arguments, "--json", str(file))
+        figures: dict[str, float] = json.loads(file.read_text())
+        return figures
+
+    def finish(self, title: str, figures: Mapping[str, Any], gallery: str) -> None:
+        """Write figures.json and print the last screen."""
+        seconds = time.monotonic() - self.started
+        (self.output / "figures.json").write_text(json.dumps({**figures, "seconds": round(seconds, 1)}, indent=1))
+        width = max(map(len, figures))
+        print(f"\n{title}\n" + "\n".join(f"  {name:<{width}}  {_shown(value)}" for name, value in figures.items()))
+        print(f"  took {seconds:.0f} s; figures: {self.output / 'figures.json'}\n  gallery: {gallery}")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,84 @@
+"""`make demo`: the whole road on rendered scenes, then its models on real photographs, in a few minutes on two cores.
+
+The photographs are public-domain and CC0 ones that scikit-image ships. The demo's models have seen rendered shapes
+alone, so what they say of photographs is in those words; `make flickr8k` trains on photographs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.road.commands import Road
+from infra.road.scenes import ScenesOptions, scenes_road
+from vsalign.errors import MissingInputError
+from vsalign.options import exit_status, parse
+
+PHOTOGRAPHS = (
+    "astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg", "moon.png",
+    "brick.png", "grass.png", "gravel.png",
+)  # fmt: skip
+"""Public domain (NASA, SpaceX) or CC0, by scikit-image's documentation of its data."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Where the demo writes, and its length."""
+
+    output: str = "runs/demo"
+    """Folder of the scenes, tables, models, figures and galleries."""
+    short: bool = os.environ.get("DEMO_SHORT", "") == "1"
+    """A quarter of the scenes and few epochs, for CI: the figures then mean little. DEMO_SHORT=1 sets it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; see --help."""
+    return exit_status(
+        lambda: run(parse(DemoOptions, argv, prog="python -m infra.road.demo", description=__doc__ or ""))
+    )
+
+
+def run(options: DemoOptions) -> int:
+    """Scenes from nothing to figures; then photographs through the same models."""
+    road = Road(Path(options.output) / ("short" if options.short else "full"))
+    count, alignment, mrnn = (200, 3, 3) if options.short else (800, 20, 15)
+    figures = scenes_road(road, ScenesOptions(str(road.output), count, 0, alignment, mrnn))
+    photographs(road)
+    road.finish(f"{count} scenes, dev split", figures, road.path("gallery/index.html"))
+    print(f"  gallery of the photographs: {road.path('photographs/gallery/index.html')}")
+    return 0
+
+
+def photographs(road: Road) -> None:
+    """Real photographs: fixed boxes as their regions, described by the scenes' models."""
+    folder = road.output / "photographs"
+    images, boxes = _copy_photographs(folder / "images"), str(folder / "regions")
+    road.run("pipelines.extract_regions", "--images", images, "--output", boxes)
+    road.run(
+        "jobs.caption_images", "--images", images, "--model", road.path("mrnn"), "--region-model", road.path("mrnn-regions"),
+        "--extractor.boxes", boxes, "--output", str(folder / "descriptions"),
+    )  # fmt: skip
+    road.run(
+        "vsalign.cli", "gallery", "--descriptions", str(folder / "descriptions"), "--output", str(folder / "gallery")
+    )
+
+
+def _copy_photographs(folder: Path) -> str:
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise MissingInputError(
+            "scikit-image, whose photographs the demo shows, is not installed: pip install 'vsalign[demo]'"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PHOTOGRAPHS:
+        shutil.copyfile(Path(spec.origin).parent / "data" / name, folder / name)
+    return str(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

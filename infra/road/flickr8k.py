@@ -1,0 +1,132 @@
+"""`make flickr8k DATA=<folder>`: the paper's road on Flickr8k, from photographs to figures on the dev split.
+
+Every stage goes on where it stopped, so the command can be killed and started again. Settings were chosen on the
+`tune` split alone (1,000 training images held out by hash).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.road.commands import Road
+from vsalign.errors import MissingInputError
+from vsalign.options import exit_status, parse
+
+TUNE_IMAGES = "1000"
+BETA = "1.0"
+"""Of the segments' MRF."""
+BEAM = "7"
+"""The paper's."""
+
+
+@dataclass(frozen=True)
+class FlickrOptions:
+    """What the road is run on."""
+
+    data: str
+    """Folder with images/, Flickr8k.token.txt and the split lists; flickr30k_entities beside it is used where found."""
+    output: str = "runs/flickr8k"
+    """Folder of the tables, models, figures and gallery."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the road; see --help."""
+    return exit_status(
+        lambda: run(parse(FlickrOptions, argv, prog="python -m infra.road.flickr8k", description=__doc__ or ""))
+    )
+
+
+def run(options: FlickrOptions) -> int:
+    """Photographs and captions -> tables -> models -> figures on dev."""
+    data = Path(options.data)
+    for name in ("images", "Flickr8k.token.txt", "Flickr_8k.trainImages.txt", "Flickr_8k.devImages.txt"):
+        if not (data / name).exists():
+            raise MissingInputError(f"{data} has no {name}: DATA is the folder with Flickr8k's images/ and lists")
+    road = Road(Path(options.output))
+    images, regions, captions = str(data / "images"), road.path("regions"), road.path("captions")
+    tables = ("--regions", regions, "--captions", captions)
+    token_file = str(data / "Flickr8k.token.txt")
+
+    road.run("pipelines.extract_regions", "--images", images, "--output", regions)
+    road.run(
+        "pipelines.prepare_captions",
+        "--captions",
+        token_file,
+        "--images",
+        images,
+        "--tune",
+        TUNE_IMAGES,
+        "--output",
+        captions,
+    )
+    road.run("jobs.train_alignment", *tables, "--output", road.path("alignment"))
+    road.run(
+        "jobs.align_segments",
+        *tables,
+        "--model",
+        road.path("alignment"),
+        "--beta",
+        BETA,
+        "--output",
+        road.path("segments"),
+    )
+    road.run("jobs.train_mrnn", *tables, "--output", road.path("mrnn"))
+    road.run(
+        "jobs.train_mrnn",
+        *tables,
+        "--segments",
+        road.path("segments"),
+        "--no-captions",
+        "--output",
+        road.path("mrnn-regions"),
+    )
+    dev = _list_of_dev_images(data, road)
+    road.run(
+        "jobs.caption_images", "--images", dev, "--root", images, "--model", road.path("mrnn"),
+        "--region-model", road.path("mrnn-regions"), "--decode.beam", BEAM, "--output", road.path("descriptions"),
+    )  # fmt: skip
+    road.run(
+        "vsalign.cli", "gallery", "--descriptions", road.path("descriptions"), "--captions", captions,
+        "--segments", road.path("segments"), "--output", road.path("gallery"),
+    )  # fmt: skip
+    figures = _figures(road, tables, data)
+    road.finish("Flickr8k, dev split", figures, road.path("gallery/index.html"))
+    return 0
+
+
+def _figures(road: Road, tables: tuple[str, ...], data: Path) -> dict[str, float]:
+    captions = tables[2:]
+    model = ("--model", road.path("alignment"))
+    ranking = road.figures("ranking", "ranking", *tables, *model)
+    described = road.figures("descriptions", "descriptions", *captions, "--descriptions", road.path("descriptions"))
+    nearest = road.figures("nearest", "descriptions", *tables)
+    figures = {
+        "annotation_r1": ranking["annotation_r1"],
+        "annotation_r1_chance": ranking["chance_annotation_r1"],
+        "search_r1": ranking["search_r1"],
+        "search_r1_chance": ranking["chance_search_r1"],
+        "rsum": ranking["rsum"],
+        "bleu4": described["BLEU-4"],
+        "bleu4_nearest_neighbour": nearest["BLEU-4"],
+        "cider": described["CIDEr-D"],
+        "cider_nearest_neighbour": nearest["CIDEr-D"],
+    }
+    entities = data.parent / "flickr30k_entities" / "annotations.zip"
+    if entities.exists():
+        found = road.figures("grounding", "grounding", *tables, *model, "--truth", str(entities), "--rescale")
+        figures |= {f"grounding_{name}": 100 * value for name, value in found.items() if name != "phrases"}
+    return figures
+
+
+def _list_of_dev_images(data: Path, road: Road) -> str:
+    names = (data / "Flickr_8k.devImages.txt").read_text().split()
+    file = road.output / "dev-images.txt"
+    file.write_text("".join(f"{data.resolve() / 'images' / name}\n" for name in names))
+    return str(file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Photographs -> regions/ (Beam): the boxes of every picture and a feature of each.
+
+python -m pipelines.extract_regions --images DIR --output URL
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+
+from pipelines.launch import Engine, LaunchOptions, command, inputs_done, is_complete, leave, read_shard
+from pipelines.picture_options import PictureOptions
+from pipelines.report import print_summary
+from vsalign import tables
+from vsalign.errors import ConfigurationError
+from vsalign.images import Listing, ReadCounts, ReadImage, ReadOptions, list_images, read_images
+from vsalign.options import parse
+from vsalign.regions import ExtractorConfig, RegionExtractor, build_extractor
+from vsalign.regions.extract import ExtractOptions, extract_shard
+from vsalign.storage import Output, ShardTask, ShardWriter, Stage
+
+PROG = "python -m pipelines.extract_regions"
+STAGE = "extract_regions"
+
+IMAGE_PLAN = pa.schema([(name, pa.string()) for name in ("image_id", "uri", "kind", "reason", "message")])
+"""One row of vsalign.images.Listing: a picture, an archive, or an input that cannot be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ExtractOptions, PictureOptions, LaunchOptions):
+    """What extract_regions is told."""
+
+    extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
+    shard_size: int = 256
+    """Pictures in one shard, the unit of work and of resume; an archive is always one shard. A guess: about half a
+    minute of one core's extraction, which is what a killed worker loses."""
+
+    def __post_init__(self) -> None:
+        ExtractOptions.__post_init__(self)
+        LaunchOptions.__post_init__(self)
+        if self.shard_size < 1:
+            raise ConfigurationError(f"--shard-size {self.shard_size}: give at least 1")
+
+    @property
+    def extraction(self) -> ExtractOptions:
+        """The part that workers need."""
+        return ExtractOptions(self.batch_size, self.threads, self.decode_threads, self.max_pixels)
+
+
+class ExtractShard(beam.DoFn):
+    """From one shard of pictures to one committed shard of the regions table."""
+
+    def __init__(
+        self, output: Output, extractor: ExtractorConfig, options: ExtractOptions, reading: ReadOptions
+    ) -> None:
+        self.output, self.extractor, self.options, self.reading = output, extractor, options, reading
+
+    def setup(self) -> None:
+        """Load the extractor before the first shard."""
+        load_extractor(self.extractor)
+
+    def process(self, task: ShardTask) -> Iterator[int]:
+        """Commit the shard `task`; yields its number."""
+        writer = self.output.open_shard(task)
+        images = read_counted(read_shard(self.output, task), self.reading, writer)
+        result = extract_shard(images, load_extractor(self.extractor), self.options, writer)
+        Metrics.counter(STAGE, "images").inc(result.rows)
+        Metrics.counter(STAGE, "errors").inc(sum(result.errors.values()))
+        yield result.shard
+
+
+@lru_cache(maxsize=1)
+def load_extractor(config: ExtractorConfig) -> RegionExtractor:
+    """The extractor, one a process, however many threads and DoFns Beam makes there."""
+    return build_extractor(config)
+
+
+def read_counted(rows: list[dict[str, Any]], reading: ReadOptions, writer: ShardWriter) -> Iterator[ReadImage]:
+    """The pictures of a shard; what its archives held beside them is counted in the shard."""
+    skipped = ReadCounts()
+    yield from read_images(rows, reading, skipped)
+    writer.counts.update({name: count for name, count in vars(skipped).items() if count})
+
+
+def extract_regions(argv: Sequence[str] | None = None) -> int:
+    """Extract the regions that `argv` asks for, and return the exit status."""
+    about = "Writes the regions table: the boxes of every picture and a feature of each."
+    options, rest = parse(Options, argv, prog=PROG, description=about, allow_unknown=True)
+    engine = Engine.of(rest, options, PROG)
+    listing = list_images(options.source(options.shard_size))
+    extractor = load_extractor(options.extractor)
+
+    output = Output(
+        url=options.output,
+        table="regions",
+        schema=tables.regions_schema(extractor.dim),
+        stage=STAGE,
+        configuration=configuration(options, listing, extractor),
+        properties={"extractor": extractor.identity()},
+    )
+    stage = Stage(output, overwrite=options.overwrite)
+    if not stage.planned:
+        counts: dict[str, int] = {}
+        stage.plan(listed(listing, counts), IMAGE_PLAN, counts)
+    tasks = stage.pending()
+    if is_complete(stage, tasks):
+        title = f"{STAGE}: the table was complete, nothing was done"
+        return print_summary(title, options.output, "images", None)
+
+    already = inputs_done(stage, tasks)
+
+    def graph(pipeline: beam.Pipeline) -> None:
+        shards = pipeline | "Shards" >> beam.Create(tasks) | "Spread" >> beam.Reshuffle()
+        _ = shards | "Extract" >> beam.ParDo(
+            ExtractShard(output, options.extractor, options.extraction, options.reading)
+        )
+
+    engine.run(graph, stage, tasks, "images")
+    stage.finish()
+    return print_summary(f"{STAGE} finished", options.output, "images", already)
+
+
+def listed(listing: Listing, counts: dict[str, int]) -> Iterator[list[dict[str, str]]]:
+    """The listing's shards; at its end `counts` holds what was skipped."""
+    yield from listing
+    skipped = {name: getattr(listing, name) for name in ("archives", "litter", "other", "links", "duplicates")}
+    counts.update({name: count for name, count in skipped.items() if count})
+
+
+def configuration(options: Options, listing: Listing, extractor: RegionExtractor) -> dict[str, Any]:
+    """What changes a row, beside the extractor's identity: not the workers, the runner or the decoding threads."""
+    return {
+        "images": listing.uri,
+        "kind": listing.kind,
+        **{name: getattr(options, name) for name in ("root", "bytes_column", "id_column", "shard_size")},
+        **{name: getattr(options, name) for name in ("batch_size", "threads", "max_pixels")},
+        "boxes_sha256": getattr(extractor, "boxes_sha256", ""),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status (pipelines.launch.command)."""
+    return command(lambda: extract_regions(argv))
+
+
+if __name__ == "__main__":
+    # Workers import the DoFn by its module's name, which __main__ is not.
+    from pipelines import extract_regions as module
+
+    leave(module.main())

@@ -1,0 +1,240 @@
+"""How a stage's graph is started, watched and ended; what is computed is told by the stage's own file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineState
+
+from pipelines.beam_options import pipeline, read_beam_options, runs_here, worker_count
+from pipelines.watchdog import RunStopped, Watchdog
+from vsalign import errors, progress
+from vsalign.errors import ConfigurationError, TableError, VsalignError
+from vsalign.options import exit_status, options_of
+from vsalign.storage import Output, ShardTask, Stage
+from vsalign.storage.shards import check_shard
+from vsalign.storage.layout import MANIFEST
+
+STOPPED = 4
+"""Exit status of a run that ended before its table was whole through no fault of the command: start it again."""
+
+GRAPH_THREAD = "beam_graph"
+
+SECONDS_BETWEEN_LOOKS = 0.5
+LOOKING_SHARE = 0.05
+"""A listing of an object store may take seconds: looking for progress takes at most this share of the time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchOptions:
+    """What every Beam stage is told about its run; nothing of it changes a row."""
+
+    output: str
+    """Folder of the table: a path, or a URL such as gs://bucket/folder."""
+    overwrite: bool = False
+    """Delete the table that is at --output and begin again; without it the same command goes on where it stopped."""
+    workers: int = 0
+    """Worker processes on this machine; 0: everything in this process. Not for runners that bring their own."""
+    stall_timeout: float = 1800.0
+    """Seconds without a committed shard and without any computing after which a run on this machine is ended; 0: never."""
+
+    def __post_init__(self) -> None:
+        if not self.output.strip():
+            raise ConfigurationError("--output is empty: name the table's folder")
+        if self.workers < 0 or self.stall_timeout < 0:
+            raise ConfigurationError(
+                f"--workers {self.workers}, --stall-timeout {self.stall_timeout:g}: neither may be negative"
+            )
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Beam as a command's options set it up."""
+
+    options: PipelineOptions
+    workers: int
+    """Worker processes on this machine; 0: none of ours."""
+    stall_timeout: float
+    prog: str
+
+    @classmethod
+    def of(cls, rest: list[str], launch: LaunchOptions, prog: str) -> Engine:
+        """From what the command's own options left over; raises ConfigurationError for what cannot be meant."""
+        own = [spelling for option in options_of(type(launch)).values() for spelling in option.spellings]
+        options = read_beam_options(rest, own, prog)
+        workers = worker_count(options, launch.workers)
+        pipeline(options, workers)  # the runner exists
+        return cls(options, workers, launch.stall_timeout, prog)
+
+    def run(self, build: Callable[[beam.Pipeline], Any], stage: Stage, tasks: list[ShardTask], unit: str) -> None:
+        """Run the graph that `build` puts on a pipeline and that commits `tasks`; shows its progress.
+
+        Raises what a worker raised for a person's mistake, and RunStopped where a worker died, stood still or failed:
+        what is committed stands. Ctrl-C and SIGTERM end the workers too.
+        """
+        graph = _Graph(pipeline(self.options, self.workers), build)
+        here = runs_here(self.options)
+        commits = _Commits(stage, tasks, unit)
+        with _sigterm_as_exit(), commits.progress, Watchdog(self.stall_timeout if here else 0) as watchdog:
+            graph.start()
+            while not graph.done.wait(commits.pause):
+                commits.look()
+                watchdog.check(commits.seen)
+            commits.look()
+        graph.check()
+
+
+class _Graph:
+    """The running pipeline, in a thread of its own: FnApiRunner blocks, and for ever when a worker was killed."""
+
+    def __init__(self, root: beam.Pipeline, build: Callable[[beam.Pipeline], Any]) -> None:
+        self._root = root
+        self.done = threading.Event()
+        self._failure: BaseException | None = None
+        build(root)
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name=GRAPH_THREAD, daemon=True).start()
+
+    def check(self) -> None:
+        """Raise what ended the graph, if it was no success."""
+        if self._failure is None:
+            return
+        if mistake := mistake_in(str(self._failure)):
+            raise mistake from self._failure
+        print("".join(traceback.format_exception(self._failure)), file=sys.stderr, end="")
+        raise RunStopped(
+            "a worker failed (the report stands above): the run was ended, and the same command goes on from what is "
+            "committed"
+        ) from self._failure
+
+    def _run(self) -> None:
+        try:
+            state = self._root.run().wait_until_finish()
+            if state != PipelineState.DONE:
+                raise RuntimeError(f"the runner ended the pipeline in the state {state}")
+        except BaseException as failure:  # whatever it is, the main thread must hear of it
+            self._failure = failure
+        finally:
+            self.done.set()
+
+
+class _Commits:
+    """The shards that were committed since the start, seen in the output folder: true on every runner."""
+
+    def __init__(self, stage: Stage, tasks: list[ShardTask], unit: str) -> None:
+        self._folder = stage.folder
+        self._awaited = {task.rows_file: task for task in tasks}
+        self.seen, self.pause = 0, SECONDS_BETWEEN_LOOKS
+        already = inputs_done(stage, tasks)
+        planned = _planned_inputs(stage, tasks)
+        total = None if planned is None else planned + already
+        self.progress = progress.Progress(total, unit, already=already)
+
+    def look(self) -> None:
+        """Count what was committed since the last look."""
+        started = time.monotonic()
+        for name in self._awaited.keys() & set(self._folder.names()):
+            result = check_shard(self._folder, self._awaited[name])
+            if result is not None:
+                del self._awaited[name]
+                self.seen += 1
+                self.progress.add(result.inputs, sum(result.errors.values()))
+        self.progress.add(0)
+        self.pause = max(SECONDS_BETWEEN_LOOKS, (time.monotonic() - started) / LOOKING_SHARE)
+
+
+def _planned_inputs(stage: Stage, tasks: list[ShardTask]) -> int | None:
+    """How many inputs the plan lists for `tasks`; None where archives are among them, which nobody has counted."""
+    total, opened = 0, dict[str, pq.ParquetFile]()
+    for task in tasks:
+        if task.plan_file not in opened:
+            with stage.folder.open(task.plan_file) as file:
+                plan = pq.ParquetFile(file)
+                if "kind" in plan.schema_arrow.names and "archive" in plan.read(["kind"])["kind"].unique().to_pylist():
+                    return None
+                opened[task.plan_file] = plan
+        total += opened[task.plan_file].metadata.row_group(task.row_group).num_rows
+    return total
+
+
+def mistake_in(report: str) -> VsalignError | None:
+    """The VsalignError that a worker raised, out of the report that Beam made of it; None for anything else."""
+    found = re.findall(r"^(?:vsalign\.errors\.)(\w+): (.*?)(?: \[while running .*)?$", report, re.MULTILINE)
+    for name, message in reversed(found):
+        kind = getattr(errors, name, None)
+        if isinstance(kind, type) and issubclass(kind, VsalignError):
+            return kind(message)
+    return None
+
+
+def is_complete(stage: Stage, tasks: list[ShardTask]) -> bool:
+    """Whether the table was finished by an earlier run, with nothing left to do."""
+    return not tasks and stage.folder.exists(MANIFEST)
+
+
+def inputs_done(stage: Stage, tasks: list[ShardTask]) -> int:
+    """Inputs that are done and stay: those of the shards that are not among `tasks`."""
+    again = {task.shard for task in tasks}
+    return sum(result.inputs for result in stage.done.values() if result.shard not in again)
+
+
+def read_shard(output: Output, task: ShardTask) -> list[dict[str, Any]]:
+    """The inputs of a shard; raises TableError where the plan is damaged."""
+    try:
+        return output.read_plan(task)
+    except (OSError, pa.ArrowException, IndexError) as error:
+        raise TableError(
+            f"{output.url}/{task.plan_file}, the plan of shard {task.shard}, cannot be read ({error}): begin again with "
+            "--overwrite, or give another --output"
+        ) from error
+
+
+def command(main: Callable[[], int | None]) -> int:
+    """Run a stage and return its exit status: 0, 2 for a person's mistake, 3 where an archive ended early, 4 (STOPPED)."""
+    try:
+        return exit_status(main)
+    except RunStopped as stopped:
+        print(f"error: {stopped}", file=sys.stderr)
+        return STOPPED
+
+
+def leave(status: int) -> NoReturn:
+    """End the process; at once where Beam's threads still wait for a worker that is gone."""
+    if any(thread.name == GRAPH_THREAD for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """Make SIGTERM (a preempted machine, a service's stop) unwind the stack, so that the workers end too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> NoReturn:
+        print("stopped by SIGTERM; the same command goes on from what is committed.", file=sys.stderr)
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

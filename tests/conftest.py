@@ -1,0 +1,90 @@
+"""What every test may rely on: the shared data folder, and that nothing is skipped behind anybody's back.
+
+A test may be skipped only for one of three reasons, each a marker: `shared` (the data folder is absent),
+`detectron2` (the package is absent), `gpu` (no CUDA device). Any other skip fails the session; the skips are
+counted at the end.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(os.environ.get("VSALIGN_SHARED") or Path(__file__).parents[2] / "shared")
+
+
+def shared_absent() -> str:
+    """Why tests marked `shared` cannot run, or nothing."""
+    return (
+        ""
+        if (SHARED / "data").is_dir()
+        else f"no data folder {SHARED / 'data'} (VSALIGN_SHARED names another)"
+    )
+
+
+def detectron2_absent() -> str:
+    """Why tests marked `detectron2` cannot run, or nothing."""
+    return "" if importlib.util.find_spec("detectron2") else "the package detectron2 is not installed"
+
+
+def gpu_absent() -> str:
+    """Why tests marked `gpu` cannot run, or nothing."""
+    import torch
+
+    return "" if torch.cuda.is_available() else "no CUDA device"
+
+
+ALLOWED: dict[str, Callable[[], str]] = {
+    "shared": shared_absent,
+    "detectron2": detectron2_absent,
+    "gpu": gpu_absent,
+}
+
+MAY_SKIP = pytest.StashKey[set[str]]()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The shared data folder; the test needs `@pytest.mark.shared`."""
+    return SHARED
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip the marked tests whose need is absent."""
+    may_skip = config.stash.setdefault(MAY_SKIP, set())
+    for name, absent in ALLOWED.items():
+        marked = [item for item in items if item.get_closest_marker(name)]
+        may_skip.update(item.nodeid for item in marked)
+        reason = absent() if marked else ""
+        if reason:
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def unexplained(config: pytest.Config) -> list[str]:
+    """Ids of what was skipped without one of the three markers."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    may_skip = config.stash.get(MAY_SKIP, set())
+    return [report.nodeid for report in reporter.stats.get("skipped", []) if report.nodeid not in may_skip]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a session in which something was skipped without one of the three markers."""
+    if unexplained(session.config) and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the number of skipped tests, and which of them nothing excuses."""
+    config = terminalreporter.config
+    terminalreporter.section("skipped tests")
+    terminalreporter.line(f"skipped: {len(terminalreporter.stats.get('skipped', []))}")
+    for nodeid in unexplained(config):
+        terminalreporter.line(
+            f"FAILED: {nodeid} was skipped without the marker {', '.join(ALLOWED)}; mark it or make it run."
+        )

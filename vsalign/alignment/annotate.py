@@ -1,0 +1,196 @@
+"""Image-sentence pairs -> the phrases of each sentence on regions of its image (paper, section 3.1.4).
+
+The unit of work is the pairs of one shard of the regions table, so that a feature is read once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from vsalign import tables
+from vsalign.alignment.model import AlignmentModel
+from vsalign.alignment.segment import Segment, segments
+from vsalign.errors import ConfigurationError, Reason
+from vsalign.storage import ShardResult, ShardWriter, TableReader
+from vsalign.text import Vocabulary
+from vsalign.training.stream import feature_arrays
+
+PAIRS_A_BATCH = 256
+"""Pairs solved together: their regions' products with their words stay below some tens of megabytes."""
+
+PAIRS_WITHOUT_REGIONS_A_SHARD = 4096
+"""They become error rows alone; a guess that keeps such a shard's file small."""
+
+NO_REGIONS = -1
+"""In the plan, in place of a region shard: the image is not in the regions table."""
+
+PAIR_PLAN = pa.schema(
+    [
+        pa.field("image_id", pa.string()),
+        pa.field("caption_id", pa.string()),
+        pa.field("tokens", pa.list_(pa.string())),
+        pa.field("region_shard", pa.int32()),
+    ]
+)
+"""One row is a pair: what a worker needs beside the regions table's shard of that position."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A sentence of an image whose regions are known."""
+
+    image_id: str
+    caption_id: str
+    tokens: list[str]
+    features: np.ndarray
+    """(n, D) float16 of the image's regions."""
+
+
+def plan_pairs(
+    regions: TableReader, captions: TableReader, splits: Collection[str] = ()
+) -> Iterator[list[dict[str, Any]]]:
+    """The pairs of the captions of `splits` (empty: of all), those of one shard of the regions table together.
+
+    Within a shard: images in the table's order, sentences in theirs. Last come the pairs without regions.
+    Raises ConfigurationError, naming the splits, where a split has no captions.
+    """
+    waiting = _sentences(captions, splits)
+    for shard in range(len(regions.shards)):
+        rows: list[dict[str, Any]] = []
+        for batch in regions.batches(["image_id"], [shard]):
+            for image_id in batch.column(0).to_pylist():
+                rows += [{**row, "region_shard": shard} for row in waiting.pop(image_id, ())]
+        if rows:
+            yield rows
+    left = [{**row, "region_shard": NO_REGIONS} for rows in waiting.values() for row in rows]
+    for start in range(0, len(left), PAIRS_WITHOUT_REGIONS_A_SHARD):
+        yield left[start : start + PAIRS_WITHOUT_REGIONS_A_SHARD]
+
+
+def _sentences(captions: TableReader, splits: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    seen: Counter[str] = Counter()
+    for batch in captions.batches(["image_id", "caption_id", "split", "tokens"]):
+        for row in batch.to_pylist():
+            split = row.pop("split")
+            seen[split] += 1
+            if not splits or split in splits:
+                found.setdefault(row["image_id"], []).append(row)
+    for split in splits:
+        if split not in seen:
+            raise ConfigurationError(
+                f"{captions.url} has no captions of the split {split!r}: it has "
+                + (", ".join(f"{name} ({count})" for name, count in sorted(seen.items())) or "none at all")
+            )
+    if not found:
+        raise ConfigurationError(f"{captions.url} has no captions at all: prepare a captions file that has some")
+    return found
+
+
+class Annotator:
+    """An alignment model at work on pairs. Raises ConfigurationError for a negative beta."""
+
+    def __init__(self, model: AlignmentModel, vocabulary: Vocabulary, beta: float) -> None:
+        if not beta >= 0:
+            raise ConfigurationError(f"beta is {beta}: give 0 (every word for itself) or more")
+        self.model, self.vocabulary, self.beta = model.eval(), vocabulary, beta
+
+    @torch.inference_mode()
+    def annotate(self, pairs: Sequence[Pair]) -> list[list[Segment]]:
+        """The phrases of each pair's sentence, in order; every sentence has a word, every image a region."""
+        lengths = torch.tensor([len(pair.tokens) for pair in pairs])
+        words = torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(self.vocabulary.encode(pair.tokens)) for pair in pairs], batch_first=True
+        )
+        s = self.model.sentences(words, lengths)
+        position = {image_id: row for row, image_id in enumerate(dict.fromkeys(pair.image_id for pair in pairs))}
+        features, mask = _padded([next(p.features for p in pairs if p.image_id == i) for i in position])
+        v = self.model.regions(features)
+        image = torch.tensor([position[pair.image_id] for pair in pairs])
+        return segments(products(v, mask, s, lengths, image), lengths, self.beta)
+
+
+def products(v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor, image: Tensor) -> Tensor:
+    """(M, T, R): v_i · s_t of M sentences with the regions of their images, -inf where there is no region.
+
+    v: (N, R, h); region_mask: (N, R); s: (W, h), sentence by sentence; lengths: (M,); image: (M,), rows of v.
+    """
+    padded = torch.nn.utils.rnn.pad_sequence(list(s.split(lengths.tolist())), batch_first=True)
+    return (padded @ v[image].transpose(1, 2)).masked_fill(~region_mask[image][:, None, :], -torch.inf)
+
+
+def _padded(features: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """(N, R, D) float32 and the mask (N, R) of N images' (n, D) features."""
+    rows = [torch.from_numpy(each.astype(np.float32)) for each in features]
+    counts = torch.tensor([len(each) for each in rows])
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    return padded, torch.arange(padded.shape[1]) < counts[:, None]
+
+
+def annotate_shard(
+    rows: Iterable[dict[str, Any]], regions: TableReader, annotator: Annotator, writer: ShardWriter
+) -> ShardResult:
+    """Annotate the pairs of one shard of the plan (PAIR_PLAN) into the segments table, and commit it.
+
+    Pairs without regions (MISSING_REGIONS) or words (NO_WORDS) become error rows, and are in no batch.
+    """
+    pairs = list(rows)
+    usable: dict[str, list[dict[str, Any]]] = {}
+    for pair in pairs:
+        if pair["region_shard"] == NO_REGIONS:
+            _refuse(writer, pair, Reason.MISSING_REGIONS, f"the image {pair['image_id']} is not in {regions.url}")
+        elif not pair["tokens"]:
+            _refuse(writer, pair, Reason.NO_WORDS, "the sentence has no words")
+        else:
+            usable.setdefault(pair["image_id"], []).append(pair)
+    batch: list[Pair] = []
+    for pair in _with_features(usable, regions, sorted({p["region_shard"] for p in pairs} - {NO_REGIONS}), writer):
+        batch.append(pair)
+        if len(batch) == PAIRS_A_BATCH:
+            _write(batch, annotator, writer)
+            batch = []
+    if batch:
+        _write(batch, annotator, writer)
+    return writer.commit(len(pairs))
+
+
+def _with_features(
+    usable: dict[str, list[dict[str, Any]]], regions: TableReader, shards: Sequence[int], writer: ShardWriter
+) -> Iterator[Pair]:
+    """The pairs with their images' regions, in the regions table's order; what has none is refused."""
+    left = dict(usable)
+    if left:
+        for batch in regions.batches(["image_id", "features"], shards):
+            for image_id, features in zip(batch.column(0).to_pylist(), feature_arrays(batch.column(1)), strict=True):
+                if len(features):
+                    for pair in left.pop(image_id, ()):
+                        yield Pair(image_id, pair["caption_id"], pair["tokens"], features)
+    for image_id, pairs in left.items():
+        for pair in pairs:
+            _refuse(writer, pair, Reason.MISSING_REGIONS, f"the image {image_id} has no regions in {regions.url}")
+
+
+def _write(pairs: Sequence[Pair], annotator: Annotator, writer: ShardWriter) -> None:
+    writer.write(
+        [
+            {
+                "image_id": pair.image_id,
+                "caption_id": pair.caption_id,
+                "segments": [segment._asdict() for segment in found],
+            }
+            for pair, found in zip(pairs, annotator.annotate(pairs), strict=True)
+        ]
+    )
+
+
+def _refuse(writer: ShardWriter, pair: dict[str, Any], reason: Reason, why: str) -> None:
+    uri = pair["caption_id"]
+    writer.add_error(tables.error_row(uri, writer.output.stage, reason, f"{uri}: {why}"))

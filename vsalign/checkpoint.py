@@ -1,0 +1,130 @@
+"""A model is a folder: model.safetensors, vocabulary.json, model_card.md and, written last, config.json.
+
+config.json names the kind of model, its sizes, the extractor whose features it was trained on, and the SHA-256 of
+the weights and the vocabulary; a folder without it is no model yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from vsalign.alignment.model import AlignmentModel, AlignmentModelConfig
+from vsalign.errors import MissingInputError, ModelError
+from vsalign.generation.mrnn import MRNN, MRNNConfig
+from vsalign.storage import Folder
+from vsalign.text import Vocabulary
+
+KINDS: dict[str, tuple[type[Any], type[Any]]] = {
+    "alignment": (AlignmentModel, AlignmentModelConfig),
+    "mrnn": (MRNN, MRNNConfig),
+}
+CONFIG, WEIGHTS, VOCABULARY, CARD = "config.json", "model.safetensors", "vocabulary.json", "model_card.md"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model and what it needs to be used."""
+
+    url: str
+    kind: str
+    model: Any
+    """AlignmentModel or MRNN, in evaluation mode."""
+    vocabulary: Vocabulary
+    extractor: dict[str, Any]
+    """Identity of the extractor whose features it was trained on."""
+    training: dict[str, Any]
+    """The configuration it was trained with and the figures it reached."""
+
+
+def save_model(
+    url: str, kind: str, model: nn.Module, vocabulary: Vocabulary, extractor: dict[str, Any], training: dict[str, Any]
+) -> None:
+    """Write a model folder at any fsspec URL, config.json last."""
+    from safetensors.torch import save
+
+    folder = Folder(url)
+    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    config = {
+        "format_version": FORMAT_VERSION,
+        "kind": kind,
+        "model": asdict(model.config),  # type: ignore[call-overload]
+        "feature_dim": model.feature_dim,
+        "vocabulary_size": len(vocabulary),
+        "vocabulary_sha256": vocabulary.sha256,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "extractor": extractor,
+        "training": training,
+    }
+    folder.remove(CONFIG)
+    folder.replace(WEIGHTS, weights)
+    folder.replace(VOCABULARY, vocabulary.to_json().encode())
+    folder.replace(CARD, _card(config).encode())
+    folder.replace(CONFIG, json.dumps(config, indent=1).encode())
+
+
+def read_config(url: str) -> dict[str, Any]:
+    """config.json of a model folder; raises MissingInputError where there is none, ModelError where it is damaged."""
+    try:
+        config = json.loads(Folder(url).read(CONFIG))
+    except FileNotFoundError:
+        raise MissingInputError(f"there is no model at {url} (no {CONFIG}): train one, or check the path") from None
+    except ValueError as error:
+        raise ModelError(f"{url}/{CONFIG} is no JSON ({error}): copy the model folder again") from error
+    if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
+        raise ModelError(
+            f"{url}/{CONFIG} is not of format version {FORMAT_VERSION}: train the model again with this vsalign"
+        )
+    return config
+
+
+def load_model(url: str, kind: str) -> LoadedModel:
+    """The model of a folder, its files checked against their hashes.
+
+    Raises MissingInputError, or ModelError for another kind of model, altered weights or another vocabulary.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    config = read_config(url)
+    if config["kind"] != kind:
+        raise ModelError(f"{url} holds a model of the kind {config['kind']!r} where {kind!r} is needed")
+    folder = Folder(url)
+    try:
+        weights = folder.read(WEIGHTS)
+        vocabulary = Vocabulary.from_json(folder.read(VOCABULARY).decode())
+    except FileNotFoundError as error:
+        raise ModelError(f"the model {url} lacks a file ({error}): copy the model folder again") from error
+    if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
+        raise ModelError(f"{url}/{WEIGHTS} is not the file that {CONFIG} names: copy the model folder again")
+    if vocabulary.sha256 != config["vocabulary_sha256"]:
+        raise ModelError(
+            f"{url}/{VOCABULARY} is not the vocabulary that the model was trained with: copy the model folder again"
+        )
+    model_class, config_class = KINDS[kind]
+    model = model_class(config["feature_dim"], config["vocabulary_size"], config_class(**config["model"]))
+    try:
+        model.load_state_dict(load(weights))
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(f"{url}/{WEIGHTS} does not fit its {CONFIG}: {str(error).splitlines()[0]}") from error
+    return LoadedModel(url, kind, model.eval(), vocabulary, config["extractor"], config["training"])
+
+
+def _card(config: dict[str, Any]) -> str:
+    names = {"alignment": "Alignment model (regions and words in one space)", "mrnn": "Multimodal RNN (descriptions)"}
+    training = json.dumps(config["training"], indent=1)
+    return (
+        f"# {names[config['kind']]}\n\n"
+        "Method: Karpathy and Fei-Fei, *Deep Visual-Semantic Alignments for Generating Image Descriptions* (CVPR 2015).\n\n"
+        f"- Regions: `{config['extractor'].get('name')}`, {config['feature_dim']} numbers a region, "
+        f"weights SHA-256 `{config['extractor'].get('weights_sha256')}`\n"
+        f"- Vocabulary: {config['vocabulary_size']} words, SHA-256 `{config['vocabulary_sha256']}`\n"
+        f"- Weights: `{WEIGHTS}`, SHA-256 `{config['weights_sha256']}`\n\n"
+        "The model knows what its captions spoke of, and carries the terms of the data it was trained on.\n\n"
+        f"## Training\n\n```json\n{training}\n```\n"
+    )

@@ -1,0 +1,264 @@
+"""The commands `vsalign evaluate …`: tables and models in, figures with their definition out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from vsalign.checkpoint import load_model
+from vsalign.errors import ConfigurationError, InputError
+from vsalign.options import parse
+from vsalign.storage import Folder, TableReader
+from vsalign.training.texts import Caption, captions_of
+
+
+@dataclass(frozen=True)
+class RankingOptions:
+    """What `vsalign evaluate ranking` reads."""
+
+    regions: str
+    """Folder or URL of the regions table."""
+    captions: str
+    """Folder or URL of the captions table."""
+    model: str
+    """Folder of the alignment model."""
+    split: str = "dev"
+    """The captions that are ranked, with their images."""
+    json: str = ""
+    """File that the figures are also written to."""
+
+
+def ranking(argv: Sequence[str] | None = None) -> int:
+    """Recall at K of a split, both directions (paper, section 4.1)."""
+    from vsalign.evaluation.retrieval import evaluate_ranking, ranking_metrics
+
+    options = parse(
+        RankingOptions, argv, prog="vsalign evaluate ranking", description="Recall at K, sentences to images and back."
+    )
+    regions, captions = TableReader(options.regions, "regions"), TableReader(options.captions, "captions")
+    model = load_model(options.model, "alignment")
+    regions.require_extractor(model.extractor, options.model)
+    result = evaluate_ranking(model.model, regions, captions_of(captions, options.split), model.vocabulary)
+    print(result)
+    chance = {f"chance_{name}_r1": getattr(result, name).chance[1] for name in ("annotation", "search")}
+    medians = {f"{name}_median_rank": getattr(result, name).median_rank for name in ("annotation", "search")}
+    _write(options.json, {**ranking_metrics(result), **medians, **chance})
+    return 0
+
+
+@dataclass(frozen=True)
+class GroundingOptions:
+    """What `vsalign evaluate grounding` reads."""
+
+    regions: str
+    """Folder or URL of the regions table."""
+    captions: str
+    """Folder or URL of the captions table."""
+    model: str
+    """Folder of the alignment model."""
+    truth: str
+    """Phrases with their boxes: a phrases.jsonl, or Flickr30k Entities (its folder or annotations.zip)."""
+    split: str = "dev"
+    """The captions whose phrases are measured."""
+    rescale: bool = False
+    """Entities' boxes go with pictures of another size than the annotated one (the 224 x 224 copies of Flickr8k)."""
+    json: str = ""
+    """File that the figures are also written to."""
+
+
+def grounding(argv: Sequence[str] | None = None) -> int:
+    """How many phrases land on their true box, beside lines that need no model."""
+    from vsalign.evaluation.grounding import evaluate_grounding
+    from vsalign.evaluation.retrieval import phrase_regions
+
+    options = parse(
+        GroundingOptions, argv, prog="vsalign evaluate grounding", description="Phrases on their true boxes."
+    )
+    regions, table = TableReader(options.regions, "regions"), TableReader(options.captions, "captions")
+    model = load_model(options.model, "alignment")
+    regions.require_extractor(model.extractor, options.model)
+    captions = {caption.caption_id: caption for caption in captions_of(table, options.split)}
+    boxes, sizes = _boxes_and_sizes(regions)
+    truth = _phrases(options, captions, sizes)
+    chosen = phrase_regions(
+        model.model,
+        regions,
+        captions,
+        [(phrase.image_id, phrase.caption_id, phrase.start, phrase.end) for phrase in truth],
+        model.vocabulary,
+    )
+    result = evaluate_grounding(truth, boxes, chosen)
+    print(result)
+    lines = ("chosen", "whole_image", "centre", "best_possible", "chance")
+    figures = {name: getattr(result.total, name) for name in lines}
+    flat = {
+        f"{name}_{measure}": getattr(share, measure)
+        for name, share in figures.items()
+        for measure in ("iou", "pointing")
+    }
+    _write(options.json, {"phrases": result.total.phrases, **flat})
+    return 0
+
+
+@dataclass(frozen=True)
+class DescriptionsOptions:
+    """What `vsalign evaluate descriptions` reads."""
+
+    captions: str
+    """Folder or URL of the captions table: the references."""
+    descriptions: str = ""
+    """Folder or URL of the descriptions table; or give --regions for the nearest-neighbour baseline."""
+    regions: str = ""
+    """Regions table of both splits: measures the caption of the nearest training image instead of a table."""
+    split: str = "dev"
+    """The images that are measured."""
+    train_split: str = "train"
+    """The split whose captions the baseline copies."""
+    tokenizer: Literal["ptb", "simple"] = "ptb"
+    """ptb: the field's, needs Java. simple: this package's own."""
+    meteor: bool = True
+    """METEOR needs Java."""
+    json: str = ""
+    """File that the figures are also written to."""
+
+    def __post_init__(self) -> None:
+        if bool(self.descriptions) == bool(self.regions):
+            raise ConfigurationError("give either --descriptions, a table to measure, or --regions, for the baseline")
+
+
+def descriptions(argv: Sequence[str] | None = None) -> int:
+    """BLEU, METEOR, ROUGE-L and CIDEr-D of a descriptions table, or of the nearest-neighbour baseline."""
+    from vsalign.evaluation.descriptions import METRICS, evaluate_descriptions
+    from vsalign.evaluation.java import require_java
+
+    options = parse(
+        DescriptionsOptions,
+        argv,
+        prog="vsalign evaluate descriptions",
+        description="Descriptions against the captions of a split.",
+    )
+    if options.meteor or options.tokenizer == "ptb":
+        require_java()
+    table = TableReader(options.captions, "captions")
+    references: dict[str, list[str]] = {}
+    for caption in captions_of(table, options.split):
+        references.setdefault(caption.image_id, []).append(caption.text)
+    if options.descriptions:
+        candidates = _described(options.descriptions, references)
+    else:
+        candidates = _nearest(
+            TableReader(options.regions, "regions"), captions_of(table, options.train_split), references
+        )
+    metrics = [name for name in METRICS if options.meteor or name != "METEOR"]
+    result = evaluate_descriptions(candidates, references, metrics=metrics, tokenizer=options.tokenizer)
+    print(result)
+    _write(options.json, {**result.scores, "scored": result.scored})
+    return 0
+
+
+@dataclass(frozen=True)
+class RegionWordsOptions:
+    """What `vsalign evaluate region-words` reads."""
+
+    descriptions: str
+    """Folder or URL of the descriptions table of scenes."""
+    objects: str
+    """The scenes' objects.jsonl."""
+    json: str = ""
+    """File that the figures are also written to."""
+
+
+def region_words(argv: Sequence[str] | None = None) -> int:
+    """Whether the descriptions of the scenes' object boxes name their shape and colour."""
+    from vsalign.boxes import box_iou
+    from vsalign.datasets.scenes import COLOURS, SHAPES, read_objects
+    from vsalign.evaluation.regions import shape_colour_accuracy
+
+    options = parse(
+        RegionWordsOptions,
+        argv,
+        prog="vsalign evaluate region-words",
+        description="Shape and colour of described object regions.",
+    )
+    truth = {scene.image_id: scene.objects for scene in read_objects(options.objects)}
+    named = []
+    for batch in TableReader(options.descriptions, "descriptions").batches(["image_id", "regions"]):
+        for row in batch.to_pylist():
+            objects = truth[row["image_id"]]
+            boxes = np.array([region["box"] for region in row["regions"]], dtype=np.float32).reshape(-1, 4)
+            overlap = box_iou(np.array([thing.box for thing in objects], dtype=np.float32), boxes)
+            for thing, ious in zip(objects, overlap, strict=True):
+                if len(ious) and ious.max() > EXACT:
+                    caption = row["regions"][int(ious.argmax())]["caption"]
+                    named.append((caption, thing.shape, thing.colour))
+    result = shape_colour_accuracy(named, SHAPES, COLOURS)
+    print(result)
+    _write(
+        options.json, {"both": result.both, "shape": result.shape, "colour": result.colour, "regions": result.regions}
+    )
+    return 0
+
+
+EXACT = 0.99
+"""IoU from which a region is the object's own given box (COCO JSON rounds)."""
+
+
+def _boxes_and_sizes(regions: TableReader) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, int]]]:
+    boxes, sizes = {}, {}
+    for batch in regions.batches(["image_id", "width", "height", "boxes"]):
+        for row in batch.to_pylist():
+            boxes[row["image_id"]] = np.array(row["boxes"], dtype=np.float32)
+            sizes[row["image_id"]] = (row["width"], row["height"])
+    return boxes, sizes
+
+
+def _phrases(options: GroundingOptions, captions: dict[str, Caption], sizes: dict[str, tuple[int, int]]) -> list[Any]:
+    if options.truth.endswith(".jsonl"):
+        from vsalign.datasets.scenes import read_phrases
+
+        return [phrase for phrase in read_phrases(options.truth) if phrase.caption_id in captions]
+    from vsalign.datasets.entities import read_entities
+
+    by_image: dict[str, list[tuple[str, str]]] = {}
+    for caption in captions.values():
+        if caption.image_id in sizes:
+            by_image.setdefault(caption.image_id, []).append((caption.caption_id, caption.text))
+    reading = read_entities(options.truth, by_image, sizes, rescale=options.rescale)
+    found = list(reading)
+    errors = [item for item in found if isinstance(item, InputError)]
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(reading.counts.items()))
+    print(f"Entities: {counts}" + (f"; first error: {errors[0].message}" if errors else ""))
+    return [item for item in found if not isinstance(item, InputError)]
+
+
+def _described(url: str, references: dict[str, list[str]]) -> dict[str, str]:
+    found = {}
+    for batch in TableReader(url, "descriptions").batches(["image_id", "caption"]):
+        for row in batch.to_pylist():
+            if row["image_id"] in references:
+                found[row["image_id"]] = row["caption"]
+    return found
+
+
+def _nearest(regions: TableReader, train: list[Caption], references: dict[str, list[str]]) -> dict[str, str]:
+    import torch
+
+    from vsalign.generation.baselines import nearest_captions
+    from vsalign.training.mrnn import whole_image_features
+
+    texts: dict[str, list[str]] = {}
+    for caption in train:
+        texts.setdefault(caption.image_id, []).append(caption.text)
+    known, queries = (dict(whole_image_features(regions, list(ids))) for ids in (texts, references))
+    matrix = [torch.from_numpy(np.stack(list(side.values()))) for side in (queries, known)]
+    return dict(zip(queries, nearest_captions(matrix[0], matrix[1], [texts[i] for i in known]), strict=True))
+
+
+def _write(path: str, figures: dict[str, Any]) -> None:
+    if path:
+        folder, _, name = path.rpartition("/")
+        Folder(folder or ".").replace(name, json.dumps(figures, indent=1).encode())

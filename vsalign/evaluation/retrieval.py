@@ -1,0 +1,100 @@
+"""What an alignment model makes of a split: the scores of all its images with all its sentences, and its phrases' regions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from vsalign.alignment import AlignmentModel, score
+from vsalign.evaluation.ranking import Ranking, rank
+from vsalign.storage import TableReader
+from vsalign.text import Vocabulary
+from vsalign.training.stream import PairStream, Text
+from vsalign.training.texts import Caption
+
+SENTENCES = 512
+"""Sentences encoded at once."""
+IMAGES = 256
+"""Images projected at once."""
+
+
+@torch.inference_mode()
+def score_matrix(
+    model: AlignmentModel, regions: TableReader, captions: Sequence[Caption], vocabulary: Vocabulary
+) -> tuple[np.ndarray, list[str], list[Caption]]:
+    """S (N, M) float32 of the images that the captions speak of, with the image ids (N) and captions (M) of its sides.
+
+    Captions without a word, or whose image the regions table lacks, are left out.
+    """
+    model.eval()
+    texts = {caption.image_id: [Text([0])] for caption in captions if caption.tokens}
+    stream = PairStream(regions, texts, seed=0)
+    image_ids = [image_id for ids in stream.image_ids for image_id in ids]
+    known = set(image_ids)
+    used = sorted((c for c in captions if c.tokens and c.image_id in known), key=lambda caption: len(caption.tokens))
+    sides = [_sentences(model, used[start : start + 512], vocabulary) for start in range(0, len(used), 512)]
+    rows = []
+    for features, mask in stream.images(256):
+        v = model.regions(features)
+        rows.append(torch.cat([score(v, mask, s, lengths) for s, lengths in sides], 1))
+    return torch.cat(rows).numpy(), image_ids, used
+
+
+def _sentences(
+    model: AlignmentModel, captions: Sequence[Caption], vocabulary: Vocabulary
+) -> tuple[torch.Tensor, torch.Tensor]:
+    ids = [torch.tensor(vocabulary.encode(caption.tokens)) for caption in captions]
+    lengths = torch.tensor([len(words) for words in ids])
+    return model.sentences(torch.nn.utils.rnn.pad_sequence(ids, batch_first=True), lengths), lengths
+
+
+def evaluate_ranking(
+    model: AlignmentModel, regions: TableReader, captions: Sequence[Caption], vocabulary: Vocabulary
+) -> Ranking:
+    """Ranking of a split's images and captions by the model (paper, section 4.1)."""
+    scores, image_ids, used = score_matrix(model, regions, captions, vocabulary)
+    return rank(scores, image_ids, [caption.image_id for caption in used])
+
+
+def ranking_metrics(ranking: Ranking) -> dict[str, float]:
+    """R@K of both directions and RSUM, per cent, by name."""
+    figures = {
+        f"{name}_r{k}": value
+        for name, direction in (("annotation", ranking.annotation), ("search", ranking.search))
+        for k, value in direction.recall.items()
+    }
+    return {**figures, "rsum": ranking.rsum}
+
+
+@torch.inference_mode()
+def phrase_regions(
+    model: AlignmentModel,
+    regions: TableReader,
+    captions: Mapping[str, Caption],
+    phrases: Sequence[tuple[str, str, int, int]],
+    vocabulary: Vocabulary,
+) -> list[int]:
+    """The region with the highest Σ v_i · s_t over the words of each phrase, read in its sentence's context.
+
+    captions: by caption_id. phrases: (image_id, caption_id, start, end in words, end exclusive). -1 where the regions
+    table lacks the image.
+    """
+    model.eval()
+    by_image: dict[str, list[int]] = {}
+    for number, (image_id, *_) in enumerate(phrases):
+        by_image.setdefault(image_id, []).append(number)
+    chosen = [-1] * len(phrases)
+    stream = PairStream(regions, dict.fromkeys(by_image, [Text([0])]), seed=0)
+    image_ids = (image_id for ids in stream.image_ids for image_id in ids)
+    for features, mask in stream.images(IMAGES):
+        for v, inside in zip(model.regions(features), mask, strict=True):
+            numbers = by_image[next(image_ids)]
+            used = [captions[caption_id] for caption_id in dict.fromkeys(phrases[n][1] for n in numbers)]
+            s, lengths = _sentences(model, used, vocabulary)
+            words = dict(zip((caption.caption_id for caption in used), s.split(lengths.tolist()), strict=True))
+            for n in numbers:
+                _, caption_id, start, end = phrases[n]
+                chosen[n] = int((v[inside] @ words[caption_id][start:end].sum(0)).argmax())
+    return chosen

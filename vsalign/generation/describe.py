@@ -1,0 +1,178 @@
+"""Regions of images -> descriptions of each whole image and of its regions (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from vsalign import tables
+from vsalign.errors import ConfigurationError, InputError, Reason
+from vsalign.generation.decode import DecodeOptions, beam_search
+from vsalign.generation.mrnn import MRNN
+from vsalign.images import ReadImage
+from vsalign.regions.base import Regions, to_float16
+from vsalign.regions.extract import Extracted
+from vsalign.storage import ShardResult, ShardWriter, TableReader
+from vsalign.text import Vocabulary
+from vsalign.training.stream import feature_arrays
+
+HYPOTHESES = 2048
+"""Hypotheses that one search holds: their next words' probabilities take 4 bytes a word of the vocabulary each."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DescribeOptions:
+    """How images and their regions are described."""
+
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
+    """Of the whole image."""
+    region_beam: int = 1
+    """Hypotheses kept at each step of a region's sentence; 1 is the argmax, and a fraction of the time."""
+    max_regions: int = 20
+    """Regions described beside the whole image, the first ones in the extractor's order; 0: none."""
+
+    def __post_init__(self) -> None:
+        if self.region_beam < 1 or self.max_regions < 0:
+            raise ConfigurationError(
+                f"region_beam {self.region_beam}, max_regions {self.max_regions}: at least 1 and 0"
+            )
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A description."""
+
+    caption: str
+    """Words joined by blanks; no special token is ever among them."""
+    log_prob: float
+    """Natural log of the sentence's probability."""
+    finished: bool
+    """Whether it ended by itself, within `max_words`."""
+
+
+class Describer:
+    """Two Multimodal RNNs at work on images: one for the whole image, one (or the same) for its regions."""
+
+    def __init__(
+        self,
+        whole: tuple[MRNN, Vocabulary],
+        regions: tuple[MRNN, Vocabulary] | None = None,
+        options: DescribeOptions | None = None,
+    ) -> None:
+        self.whole, self.regions = whole, regions or whole
+        self.options = options or DescribeOptions()
+
+    def describe(self, images: Sequence[Extracted]) -> list[dict[str, Any]]:
+        """Rows of the descriptions table, in order. Region 0, the whole image, is the caption and not among `regions`."""
+        captions = self._sentences(
+            self.whole, [image.regions.features[:1] for image in images], self.options.decode
+        )
+        described = slice(1, 1 + self.options.max_regions)
+        phrases = self._sentences(
+            self.regions,
+            [image.regions.features[described] for image in images],
+            replace(self.options.decode, beam=self.options.region_beam),
+        )
+        return [
+            _row(image, caption, image.regions.boxes[described], image.regions.scores[described], regions)
+            for image, (caption,), regions in zip(images, captions, phrases, strict=True)
+        ]
+
+    def _sentences(
+        self, model: tuple[MRNN, Vocabulary], features: Sequence[np.ndarray], options: DecodeOptions
+    ) -> list[list[Sentence]]:
+        """A sentence for each feature vector, by image: all of a batch's vectors are searched together."""
+        network, vocabulary = model
+        vectors = torch.from_numpy(np.concatenate(features).astype(np.float32))
+        found: list[Sentence] = []
+        for part in vectors.split(max(1, HYPOTHESES // options.beam)) if len(vectors) else ():
+            words, log_probs, finished = beam_search(network, part, options)
+            texts = [" ".join(vocabulary.decode(ids)) for ids in words]
+            found += map(Sentence, texts, log_probs, finished)
+        sentences = iter(found)
+        return [[next(sentences) for _ in each] for each in features]
+
+
+def _row(
+    image: Extracted, whole: Sentence, boxes: np.ndarray, scores: np.ndarray, regions: Sequence[Sentence]
+) -> dict[str, Any]:
+    return {
+        "image_id": image.image_id,
+        "uri": image.uri,
+        "width": image.width,
+        "height": image.height,
+        "caption": whole.caption,
+        "log_prob": whole.log_prob,
+        "finished": whole.finished,
+        "regions": [
+            {"box": box, "score": score, "caption": region.caption, "log_prob": region.log_prob}
+            for box, score, region in zip(boxes.tolist(), scores.tolist(), regions, strict=True)
+        ],
+    }
+
+
+def describe_shard(
+    images: Iterable[Extracted | tuple[ReadImage, InputError]], describer: Describer, batch_size: int, writer: ShardWriter
+) -> ShardResult:
+    """Describe the images of one shard into the descriptions table, and commit it.
+
+    What cannot be used comes with its error, becomes an error row, and is in no batch of `batch_size` images.
+    """
+    inputs = 0
+
+    def usable() -> Iterator[Extracted]:
+        nonlocal inputs
+        for image in images:
+            try:
+                if isinstance(image, tuple):
+                    inputs += not image[0].archive_level
+                    raise image[1]
+                inputs += 1
+                yield in_float16(image)
+            except InputError as error:
+                uri, whole_archive = (image[0].uri, image[0].archive_level) if isinstance(image, tuple) else (image.uri, False)
+                row = tables.error_row(uri, writer.output.stage, error.reason, error.message)
+                writer.add_error(row, archive_level=whole_archive)
+
+    for batch in _batches(usable(), batch_size):
+        writer.write(describer.describe(batch))
+    return writer.commit(inputs)
+
+
+def in_float16(image: Extracted) -> Extracted:
+    """The image with its features as the regions table holds them, and as the models were trained on them.
+
+    Raises InputError: NOT_FINITE where they do not fit, NO_BOXES where it has not even the whole image's region.
+    """
+    if not len(image.regions.features):
+        raise InputError(Reason.NO_BOXES, f"{image.uri}: it has no regions, not even the whole image", image.uri)
+    return replace(image, regions=replace(image.regions, features=to_float16(image.regions.features, image.uri)))
+
+
+def regions_of_shard(regions: TableReader, shard: int) -> Iterator[Extracted]:
+    """The images of one shard (by position) of a regions table, in its order."""
+    columns = ["image_id", "uri", "width", "height", "boxes", "scores", "features"]
+    for batch in regions.batches(columns, [shard]):
+        features = feature_arrays(batch.column("features"))
+        for row, feature in zip(batch.drop_columns(["features"]).to_pylist(), features, strict=True):
+            boxes = np.array(row["boxes"], dtype=np.float32).reshape(-1, 4)
+            scores = np.array(row["scores"], dtype=np.float32)
+            found = Regions(boxes, scores, feature)
+            yield Extracted(row["image_id"], row["uri"], row["width"], row["height"], found)
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

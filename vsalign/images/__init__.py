@@ -1,0 +1,22 @@
+"""Pictures from anywhere: what to read (ImageInput, list_images), their bytes (read_images), their pixels
+(decode_image)."""
+
+from vsalign.images.archives import read_images
+from vsalign.images.decode import DecodeOptions, decode_image, read_size
+from vsalign.images.reading import ReadCounts, ReadImage, ReadOptions
+from vsalign.images.retrying import Retry
+from vsalign.images.sources import ImageInput, Listing, list_images
+
+__all__ = [
+    "DecodeOptions",
+    "ImageInput",
+    "Listing",
+    "ReadCounts",
+    "ReadImage",
+    "ReadOptions",
+    "Retry",
+    "decode_image",
+    "list_images",
+    "read_images",
+    "read_size",
+]

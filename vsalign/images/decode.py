@@ -1,0 +1,220 @@
+"""Bytes of a picture to pixels: strict, upright, sRGB, the same everywhere in the project."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from vsalign.errors import ConfigurationError, InputError, Reason
+from vsalign.images import integrity
+from vsalign.images.colour import PNG_DEPTH, to_srgb
+from vsalign.images.signatures import Content, identify, is_start_of_signature
+
+# The plugins are called by name and not through Image.open, whose bomb check is a process-wide setting and
+# whose list of formats grows with whatever else is installed.
+_PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+}
+_ORIENTATION = 0x0112
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TIFF_SUBFILE, _TIFF_STRIPS, _TIFF_STRIP_BYTES, _TIFF_TILES, _TIFF_TILE_BYTES, _DNG = (
+    254,
+    273,
+    279,
+    324,
+    325,
+    50706,
+)
+_MOST_SCANS = 1000
+"""A guess: cameras and encoders write about ten; each scan walks the whole picture again, so 10,000 stop a
+worker."""
+_SHORTEST_PPM = 11
+"""Bytes of the smallest whole file, "P6 1 1 255" and a line end: what is shorter and fails was cut."""
+
+# A warning of Pillow's carries the file's own numbers, so that Python's once-a-place rule does not hold it
+# back.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """What may be decoded."""
+
+    max_pixels: int = 178_956_970 // 2
+    """Largest width x height (pixels) to decode; larger pictures are TOO_LARGE, told from the header. The
+    default is Pillow's own limit for one quarter of a gigabyte of RGB, 89 megapixels: every camera, no
+    decompression bomb."""
+
+    def __post_init__(self) -> None:
+        if self.max_pixels < 1:
+            raise ConfigurationError(f"max_pixels is {self.max_pixels}: give a number of pixels above 0")
+
+
+DEFAULT_OPTIONS = DecodeOptions()
+
+
+def decode_image(data: bytes, uri: str, options: DecodeOptions = DEFAULT_OPTIONS) -> np.ndarray[Any, Any]:
+    """Decode one picture (an animation's first frame) to (H, W, 3) uint8 sRGB, upright, C-contiguous,
+    writable.
+
+    EXIF orientation is applied, transparency laid on white, deep grey scaled by its depth, an embedded ICC
+    profile applied (a broken one ignored). Raises InputError: EMPTY, NOT_IMAGE, UNSUPPORTED, TRUNCATED,
+    CORRUPT, TOO_LARGE. Safe to call from many threads at once.
+    """
+    content = _require_picture(data, uri)
+    try:
+        return _decode(data, content, options)
+    except Exception as error:  # whatever a decoder raises on hostile bytes is this one input's fault
+        raise _as_input_error(error, data, content, uri) from error
+
+
+def read_size(data: bytes, uri: str, options: DecodeOptions = DEFAULT_OPTIONS) -> tuple[int, int]:
+    """(width, height) in pixels of the upright picture, from its header; raises InputError as decode_image
+    does."""
+    content = _require_picture(data, uri)
+    try:
+        image = _open(data, content, options)
+        width, height = image.size
+        # Pillow already turns a TIFF's announced size.
+        if content.decoder != "TIFF" and _orientation(image) >= 5:
+            return height, width
+        return width, height
+    except Exception as error:  # as in decode_image
+        raise _as_input_error(error, data, content, uri) from error
+
+
+def _require_picture(data: bytes, uri: str) -> Content:
+    if not data:
+        raise InputError(Reason.EMPTY, f"{uri}: the file is empty (0 bytes)", uri)
+    content = identify(data)
+    if content.decoder:
+        return content
+    if content.picture:
+        message = f"{uri}: {content.name} is not decoded; convert it to one of JPEG, PNG, WEBP or TIFF"
+        raise InputError(Reason.UNSUPPORTED, message, uri)
+    if is_start_of_signature(data):
+        raise InputError(Reason.TRUNCATED, f"{uri}: the file ends after {len(data)} bytes", uri)
+    raise InputError(Reason.NOT_IMAGE, f"{uri}: not a picture, it holds {content.name}", uri)
+
+
+def _decode(data: bytes, content: Content, options: DecodeOptions) -> np.ndarray[Any, Any]:
+    image = _open(data, content, options)
+    if integrity.is_cut(data, content.decoder) or _tiff_is_cut(data, image):
+        raise InputError(Reason.TRUNCATED, f"the file ends early, after {len(data)} bytes")
+    image.load()
+    orientation = _orientation(image)
+    rgb = to_srgb(image)
+    if orientation in _TRANSPOSITIONS:
+        rgb = rgb.transpose(_TRANSPOSITIONS[orientation])
+    pixels = np.array(rgb, dtype=np.uint8, order="C")
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise InputError(Reason.CORRUPT, f"decoded to shape {pixels.shape}")
+    return pixels
+
+
+def _open(data: bytes, content: Content, options: DecodeOptions) -> ImageFile.ImageFile:
+    """Read the header, and refuse by it."""
+    _limit(integrity.header_size(data, content.decoder), options)
+    image = _PLUGINS[content.decoder](io.BytesIO(data))
+    _limit(image.size, options)
+    if content.decoder == "TIFF":
+        _refuse_raw(image)
+    elif content.decoder == "PNG":
+        image.info[PNG_DEPTH] = data[24]
+    elif image.info.get("progressive") and data.count(b"\xff\xda") > _MOST_SCANS:
+        raise InputError(Reason.TOO_LARGE, f"a progressive JPEG of more than {_MOST_SCANS} scans")
+    return image
+
+
+def _limit(size: tuple[int, int] | None, options: DecodeOptions) -> None:
+    if size is not None and size[0] * size[1] > options.max_pixels:
+        raise InputError(
+            Reason.TOO_LARGE,
+            f"{size[0]} x {size[1]} px is above the limit of {options.max_pixels} pixels (option max_pixels)",
+        )
+
+
+def _refuse_raw(image: ImageFile.ImageFile) -> None:
+    """A TIFF whose first picture is only a thumbnail is a camera's raw file (NEF, ARW, DNG, PEF)."""
+    tags = getattr(image, "tag_v2", {})
+    subfile = tags.get(_TIFF_SUBFILE, 0)
+    if _DNG in tags or (isinstance(subfile, int) and subfile & 1):
+        raise InputError(Reason.UNSUPPORTED, "a camera's raw file in a TIFF; convert it to JPEG, PNG or TIFF")
+
+
+def _tiff_is_cut(data: bytes, image: ImageFile.ImageFile) -> bool:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    tags = image.tag_v2
+    return integrity.tiff_is_cut(data, tags.get(_TIFF_STRIPS), tags.get(_TIFF_STRIP_BYTES)) or integrity.tiff_is_cut(
+        data, tags.get(_TIFF_TILES), tags.get(_TIFF_TILE_BYTES)
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where it is absent or cannot be read (damaged EXIF does not spoil a
+    picture)."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # the EXIF parser raises nearly anything on damaged tags
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _as_input_error(error: Exception, data: bytes, content: Content, uri: str) -> InputError:
+    """What a decoder raised, as one of our reasons, with the URI in the message."""
+    if isinstance(error, InputError):
+        return InputError(error.reason, f"{uri}: {error.message}", uri)
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return InputError(Reason.TOO_LARGE, f"{uri}: {error}", uri)
+    if isinstance(error, MemoryError):
+        return InputError(Reason.TOO_LARGE, f"{uri}: not enough memory to decode this {content.name}", uri)
+    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    if _looks_cut(error, data, content.decoder):
+        return InputError(
+            Reason.TRUNCATED, f"{uri}: the {content.name} ends early, after {len(data)} bytes ({text})", uri
+        )
+    return InputError(Reason.CORRUPT, f"{uri}: the {content.name} cannot be decoded ({text})", uri)
+
+
+def _looks_cut(error: Exception, data: bytes, decoder: str) -> bool:
+    if decoder == "JPEG":
+        return integrity.jpeg_is_cut(data)
+    if "truncated" in str(error).lower():
+        return True
+    if decoder == "TIFF":
+        return integrity.tiff_directory_is_cut(data)
+    if decoder == "BMP":
+        return integrity.bmp_is_cut(data)
+    if decoder == "PPM":
+        return len(data) < _SHORTEST_PPM
+    return integrity.is_cut(data, decoder)

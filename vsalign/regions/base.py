@@ -1,0 +1,77 @@
+"""What every region extractor is: pictures in, at most `1 + top_k` boxes with features out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from vsalign.errors import InputError, Reason
+
+FLOAT16_MAX = 65504.0
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of one picture; row 0 is the whole picture."""
+
+    boxes: np.ndarray
+    """(n, 4) float32, xyxy px of the upright picture."""
+    scores: np.ndarray
+    """(n,) float32, the detector's; 1 where boxes are fixed or given without one."""
+    features: np.ndarray
+    """(n, D) float32."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture as its extractor wants it, made in a decoding thread."""
+
+    image_id: str
+    width: int
+    height: int
+    """px, of the upright picture."""
+    pixels: torch.Tensor
+    """(3, H', W') in the extractor's own size and type."""
+    boxes: np.ndarray | None = None
+    """(n, 4) float32 xyxy px, where they are known before the network runs."""
+    scores: np.ndarray | None = None
+
+
+class RegionExtractor(ABC):
+    """Boxes and their features (paper, section 3.1.1: the top 19 detections and the whole image)."""
+
+    name: str
+    dim: int
+    """D, numbers a feature."""
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What makes its features its own: name, dim, weights_sha256, and the options that change them."""
+
+    @abstractmethod
+    def prepare(self, image_id: str, image: np.ndarray) -> Prepared:
+        """From (H, W, 3) uint8 RGB, upright; thread-safe. Raises InputError where the picture has no usable boxes."""
+
+    @abstractmethod
+    def extract(self, batch: list[Prepared]) -> list[Regions]:
+        """The regions of each picture of a batch, in order."""
+
+
+def whole_image(width: int, height: int) -> np.ndarray:
+    """The (1, 4) box of the whole picture, px."""
+    return np.array([[0, 0, width, height]], dtype=np.float32)
+
+
+def to_float16(features: np.ndarray, uri: str) -> np.ndarray:
+    """Features (n, D) as float16; raises InputError(NOT_FINITE) rather than write an inf or a NaN."""
+    if not np.isfinite(features).all() or np.abs(features).max(initial=0) > FLOAT16_MAX:
+        raise InputError(
+            Reason.NOT_FINITE,
+            f"{uri}: a region feature is not finite or beyond float16's {FLOAT16_MAX:.0f}",
+            uri,
+        )
+    return features.astype("<f2")

@@ -1,0 +1,167 @@
+"""From encoded pictures to regions: decoding in threads beside the network, batches that hang on the shard alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from vsalign import tables
+from vsalign.errors import ConfigurationError, InputError, Reason
+from vsalign.images import DecodeOptions, ReadImage, decode_image
+from vsalign.regions.base import Prepared, RegionExtractor, Regions, to_float16
+from vsalign.storage import ShardResult, ShardWriter
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """How a worker goes through its pictures."""
+
+    batch_size: int = 16
+    """Pictures a pass of the network; batches never cross a shard."""
+    threads: int = 0
+    """Threads of the network in a worker process; 0: torch's own choice. Rows are the same bytes for the same
+    number."""
+    decode_threads: int = 2
+    """Threads that decode beside the network."""
+    max_pixels: int = DecodeOptions().max_pixels
+    """A picture that announces more is refused (TOO_LARGE) before it is decoded."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("threads", 0), ("decode_threads", 1), ("max_pixels", 1)):
+            if getattr(self, name) < least:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}: give at least {least}")
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """A picture's regions."""
+
+    image_id: str
+    uri: str
+    width: int
+    height: int
+    """px, of the upright picture."""
+    regions: Regions
+
+
+def extract_images(
+    images: Iterable[ReadImage], extractor: RegionExtractor, options: ExtractOptions
+) -> Iterator[Extracted | tuple[ReadImage, InputError]]:
+    """Every picture's regions, in order; what cannot be used comes with its error instead, and is in no batch.
+
+    At most three batches are in memory: one in the network, two decoded or being decoded.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    decode_options = DecodeOptions(max_pixels=options.max_pixels)
+
+    def prepare(image: ReadImage) -> Prepared:
+        if image.error is not None or image.data is None:
+            raise image.error or InputError(Reason.EMPTY, f"{image.uri}: no bytes", image.uri)
+        return extractor.prepare(image.image_id, decode_image(image.data, image.uri, decode_options))
+
+    batch: list[tuple[ReadImage, Prepared]] = []
+    with ThreadPoolExecutor(options.decode_threads) as pool:
+        for image, prepared in _ahead(pool, prepare, images, 2 * options.batch_size):
+            if isinstance(prepared, InputError):
+                yield image, prepared
+                continue
+            batch.append((image, prepared))
+            if len(batch) == options.batch_size:
+                yield from _extract(batch, extractor)
+                batch = []
+    if batch:
+        yield from _extract(batch, extractor)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, prepare: Any, images: Iterable[ReadImage], window: int
+) -> Iterator[tuple[ReadImage, Prepared | InputError]]:
+    """Each image with what `prepare` made of it, in order, at most `window` under way."""
+    under_way: deque[tuple[ReadImage, Future[Prepared]]] = deque()
+
+    def take() -> tuple[ReadImage, Prepared | InputError]:
+        image, future = under_way.popleft()
+        try:
+            return image, future.result()
+        except InputError as error:
+            return image, error
+
+    for image in images:
+        under_way.append((image, pool.submit(prepare, image)))
+        if len(under_way) >= window:
+            yield take()
+    while under_way:
+        yield take()
+
+
+def _extract(batch: list[tuple[ReadImage, Prepared]], extractor: RegionExtractor) -> Iterator[Extracted]:
+    found = extractor.extract([prepared for _, prepared in batch])
+    for (image, prepared), regions in zip(batch, found, strict=True):
+        yield Extracted(image.image_id, image.uri, prepared.width, prepared.height, regions)
+
+
+def extract_shard(
+    images: Iterable[ReadImage], extractor: RegionExtractor, options: ExtractOptions, writer: ShardWriter
+) -> ShardResult:
+    """Extract the pictures of one shard into the regions table, and commit it."""
+    inputs = 0
+    found: list[Extracted] = []
+    for result in extract_images(images, extractor, options):
+        if isinstance(result, Extracted):
+            inputs += 1
+            try:
+                found.append(_in_float16(result))
+            except InputError as error:
+                writer.add_error(tables.error_row(result.uri, writer.output.stage, error.reason, error.message))
+            if len(found) == options.batch_size:
+                writer.write(regions_batch(found))
+                found = []
+        else:
+            image, failure = result
+            inputs += not image.archive_level
+            row = tables.error_row(image.uri, writer.output.stage, failure.reason, failure.message)
+            writer.add_error(row, archive_level=image.archive_level)
+    if found:
+        writer.write(regions_batch(found))
+    return writer.commit(inputs)
+
+
+def _in_float16(extracted: Extracted) -> Extracted:
+    regions = extracted.regions
+    return replace(extracted, regions=replace(regions, features=to_float16(regions.features, extracted.uri)))
+
+
+def regions_batch(found: Sequence[Extracted]) -> pa.RecordBatch:
+    """Rows of the regions table from at least one picture's regions, whose features are float16 already.
+
+    Whole arrays become columns: lists of Python numbers would cost a hundred times as much.
+    """
+    regions = [extracted.regions for extracted in found]
+    boxes = np.concatenate([each.boxes for each in regions]).astype(np.float32, copy=False)
+    scores = np.concatenate([each.scores for each in regions]).astype(np.float32, copy=False)
+    features = np.concatenate([each.features for each in regions])
+    if features.dtype != np.dtype("<f2"):
+        raise TypeError(f"features are {features.dtype}; to_float16 makes them float16")
+    ends = pa.array(np.cumsum([0, *(len(each.boxes) for each in regions)]), pa.int32())
+    schema = tables.regions_schema(features.shape[1])
+    vectors = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(2 * features.shape[1]), len(features), [None, pa.py_buffer(np.ascontiguousarray(features))]
+    )
+    columns = [
+        pa.array([extracted.image_id for extracted in found], pa.string()),
+        pa.array([extracted.uri for extracted in found], pa.string()),
+        pa.array([extracted.width for extracted in found], pa.int32()),
+        pa.array([extracted.height for extracted in found], pa.int32()),
+        pa.ListArray.from_arrays(ends, pa.FixedSizeListArray.from_arrays(pa.array(boxes.ravel()), 4)),
+        pa.ListArray.from_arrays(ends, pa.array(scores)),
+        pa.ListArray.from_arrays(ends, vectors),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,0 +1,186 @@
+"""A folder at any fsspec URL, with the few operations that a commit needs; every file appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+import uuid
+from collections.abc import Callable
+from typing import IO, Any, cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from vsalign.errors import ConfigurationError, TableError
+from vsalign.storage.layout import TEMPORARY_SUFFIX
+
+PAUSES = (0.1, 0.5)
+"""Seconds before a failed write is tried again; the cloud clients try longer by themselves."""
+
+NO_USE_TRYING_AGAIN = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
+
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What `link` answers where a filesystem has no hard links (FAT, some network mounts)."""
+
+
+class Folder:
+    """A folder at `url` (a local path, file://, memory://, gs://, s3://, ...). Names below it are literal.
+
+    Raises ConfigurationError where no filesystem answers to the URL's protocol.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.fs, self.root = _filesystem(url)
+        self.url = url if url.endswith("://") else url.rstrip("/") or url
+        self.local = isinstance(self.fs, LocalFileSystem)
+
+    def path(self, name: str) -> str:
+        """The filesystem's own path of the file `name`."""
+        return f"{self.root}/{name}" if name else self.root
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file now."""
+        return bool(self.fs.exists(self.path(name)))
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file; raises FileNotFoundError."""
+        try:
+            return cast(bytes, self.fs.cat_file(self.path(name)))
+        except NotADirectoryError as error:
+            raise FileNotFoundError(self.path(name)) from error
+
+    def open(self, name: str) -> IO[bytes]:
+        """A readable, seekable file."""
+        return cast("IO[bytes]", self.fs.open(self.path(name), "rb"))
+
+    def write_new(self, name: str, data: bytes) -> bool:
+        """Create a file whole; False, and nothing changed, where one of that name exists already.
+
+        On object stores this is one exclusive upload. Locally a temporary file is linked to its name, since
+        `with fs.open(...)` would publish half a file when something raises inside.
+        Raises TableError where it cannot be written.
+        """
+        if self.local:
+            return self._persistently(name, lambda: self._through_temporary(name, data, _link))
+        return self._persistently(name, lambda: self._create(name, data))
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a file whole, in place of one of that name; raises TableError where it cannot be written."""
+        if self.local:
+            self._persistently(name, lambda: self._through_temporary(name, data, _replace))
+        else:
+            self._persistently(name, lambda: self._overwrite(name, data))
+
+    def names(self, prefix: str = "") -> list[str]:
+        """The names of the files below the folder `prefix`, sorted, as they are in the store now."""
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.find(self.path(prefix).rstrip("/"))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        root = self.root + "/"
+        return sorted(path[len(root) :] for path in found if path.startswith(root))
+
+    def remove(self, name: str) -> None:
+        """Delete a file; no error where another run was faster."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(self.path(name))
+
+    def _create(self, name: str, data: bytes) -> bool:
+        try:
+            self.fs.pipe_file(self.path(name), data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def _overwrite(self, name: str, data: bytes) -> bool:
+        self.fs.pipe_file(self.path(name), data)
+        return True
+
+    def _through_temporary(self, name: str, data: bytes, publish: Callable[[str, str], bool]) -> bool:
+        final = self.path(name)
+        folder, base = os.path.split(final)
+        os.makedirs(folder, exist_ok=True)
+        temporary = os.path.join(folder, f".{base}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            return publish(temporary, final)
+        finally:
+            with contextlib.suppress(FileNotFoundError):  # replaced, or swept by a run beside this one
+                os.unlink(temporary)
+
+    def _persistently(self, name: str, attempt: Callable[[], bool]) -> bool:
+        """What `attempt` answers, tried again where it fails for a reason that may pass.
+
+        An upload can succeed and its answer be lost; so a later try that finds the name taken is not believed: the
+        callers compare what they find (`ShardWriter.commit`).
+        """
+        for pause in (*PAUSES, None):
+            try:
+                return attempt()
+            except Exception as error:  # every store has errors of its own, which are no OSError
+                if pause is None or isinstance(error, NO_USE_TRYING_AGAIN):
+                    raise TableError(
+                        f"{self.url}/{name} cannot be written ({type(error).__name__}: {error}): mend that, "
+                        "or name another folder, then run the same command again"
+                    ) from error
+                time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """The folder and the name of a file's URL or path."""
+    folder, slash, name = url.rpartition("/")
+    if folder.endswith(":/"):  # memory://name
+        return folder + "/", name
+    return folder or slash or ".", name
+
+
+def _link(temporary: str, final: str) -> bool:
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        return _claim_and_replace(temporary, final)
+    return True
+
+
+def _claim_and_replace(temporary: str, final: str) -> bool:
+    """Without hard links: an empty file claims the name. Killed in between, it counts as damaged and is made anew."""
+    try:
+        os.close(os.open(final, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return _replace(temporary, final)
+
+
+def _replace(temporary: str, final: str) -> bool:
+    os.replace(temporary, final)
+    return True
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    """The filesystem of a URL and the path in it. Chains (`::`) are not followed: names are literal."""
+    if not url:
+        raise ConfigurationError("an empty folder name was given: name a path or a URL such as gs://bucket/folder")
+    protocol = url.split("://", 1)[0] if "://" in url else "file"
+    try:
+        # Cached listings hide files that another worker has written.
+        fs = fsspec.filesystem(protocol, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise ConfigurationError(
+            f"{url!r} cannot be opened: no filesystem for {protocol}:// is installed ({error})"
+        ) from error
+    if isinstance(fs, LocalFileSystem):
+        return fs, os.path.abspath(url.removeprefix(f"{protocol}://")).rstrip("/")
+    if protocol == "memory":  # fsspec leaves out the leading slash of a path that holds `::`
+        return fs, "/" + url.removeprefix("memory://").strip("/") if url.strip("/") != "memory:" else ""
+    return fs, str(fs._strip_protocol(url)).rstrip("/")

@@ -1,0 +1,280 @@
+"""One shard's way into a table: what a worker is told, what it writes, and the commit."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vsalign import tables
+from vsalign.errors import TableError
+from vsalign.storage.folder import Folder
+from vsalign.storage.layout import errors_file, part_file
+
+ROW_GROUP_BYTES = 64 * 2**20
+"""A row group is closed at this size: what a reader must hold at once (64 to 128 MB serve object stores well)."""
+
+UNENCODED = ("features", "boxes", "scores")
+"""Columns of dense floats: a dictionary, statistics or a codec costs time there and saves nothing (docs/tables.md)."""
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard that is still to be made."""
+
+    shard: int
+    """Its number in the plan: its file names are a function of it."""
+    plan_file: str
+    """The file of the plan that lists its inputs."""
+    row_group: int
+    """The row group of that file: a worker reads no other."""
+    generation: int = 0
+    """0, or one above a file that failed its check or holds passing errors."""
+
+    @property
+    def rows_file(self) -> str:
+        return part_file(self.shard, self.generation)
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What a committed shard holds."""
+
+    shard: int
+    file: str
+    rows: int
+    inputs: int
+    errors: dict[str, int]
+    """Inputs that could not be used, by reason: inputs = rows + their sum."""
+    errors_file: str = ""
+    archive_errors: dict[str, int] = field(default_factory=dict)
+    """Archives that ended early, by reason: no inputs, counted apart."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Litter and other things that are no inputs."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """A table in the making, as it travels to the workers: everything that a commit needs, by value."""
+
+    url: str
+    table: str
+    """captions, regions, segments or descriptions."""
+    schema: pa.Schema
+    stage: str
+    """The command that writes it; named in every error row."""
+    configuration: dict[str, Any]
+    properties: dict[str, Any] = field(default_factory=dict)
+    """Facts that readers check, such as the extractor's identity."""
+
+    def read_plan(self, task: ShardTask) -> list[dict[str, Any]]:
+        """The inputs of a shard, in the order of the plan; raises TableError where the plan cannot be read."""
+        try:
+            with Folder(self.url).open(task.plan_file) as file:
+                rows: list[dict[str, Any]] = pq.ParquetFile(file).read_row_group(task.row_group).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise TableError(
+                f"{self.url}/{task.plan_file}, which lists the inputs, cannot be read ({error}): "
+                "start anew with --overwrite"
+            ) from error
+        return rows
+
+    def open_shard(self, task: ShardTask) -> ShardWriter:
+        """Start writing a shard: nothing is visible before its commit."""
+        return ShardWriter(self, task)
+
+
+class ShardWriter:
+    """Collects the rows and errors of one shard, and commits them.
+
+    The rows are encoded as they come, a row group at a time, so a shard costs its encoded size in memory. The errors
+    file, whose name carries this attempt's id, goes up first; the rows file, created exclusively, is the commit point.
+    """
+
+    def __init__(self, output: Output, task: ShardTask) -> None:
+        self.output, self.task = output, task
+        self.errors: list[dict[str, str]] = []
+        self.archive_errors: list[dict[str, str]] = []
+        self.counts: Counter[str] = Counter()
+        self.rows = 0
+        self._attempt = uuid.uuid4().hex[:12]
+        self._buffer = io.BytesIO()
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_bytes = 0
+        self._writer = pq.ParquetWriter(self._buffer, output.schema, **encoding(output.schema))
+
+    def write(self, rows: list[dict[str, Any]] | pa.RecordBatch) -> None:
+        """Add rows, in the table's schema; raises TableError, and adds none, where a value does not fit its column."""
+        try:
+            batch = rows if isinstance(rows, pa.RecordBatch) else _record_batch(rows, self.output.schema)
+            _check_fits(batch, self.output.schema)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            raise TableError(f"a row does not fit the {self.output.table} table: {error}") from error
+        self._pending.append(batch)
+        self._pending_bytes += batch.nbytes
+        self.rows += batch.num_rows
+        if self._pending_bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def add_error(self, row: dict[str, str], archive_level: bool = False) -> None:
+        """Add a row of the errors table; an archive-level one is no input of its own."""
+        (self.archive_errors if archive_level else self.errors).append(row)
+
+    def commit(self, inputs: int) -> ShardResult:
+        """Publish the shard; where another attempt was faster, its result stands and this one leaves no trace.
+
+        Raises TableError unless inputs = rows + errors.
+        """
+        if inputs != self.rows + len(self.errors):
+            raise TableError(
+                f"shard {self.task.shard} of {self.output.url}: {inputs} inputs, but {self.rows} rows "
+                f"and {len(self.errors)} errors; this is a fault of vsalign, nothing was committed"
+            )
+        folder = Folder(self.output.url)
+        result = self._result(inputs)
+        self._flush()
+        self._writer.add_key_value_metadata(self._metadata(result))
+        self._writer.close()
+        if result.errors_file:
+            # Its name is this attempt's alone: a try that went wrong half-way is overwritten.
+            folder.replace(result.errors_file, self._errors_parquet())
+        if folder.write_new(result.file, self._buffer.getvalue()):
+            return result
+        committed = check_shard(folder, self.task)
+        # The file may be our own, where the upload succeeded and its answer was lost: then its errors file stays.
+        if result.errors_file and (committed is None or committed.errors_file != result.errors_file):
+            folder.remove(result.errors_file)
+        if committed is None:
+            raise TableError(f"{self.output.url}/{result.file} exists but is damaged: run the same command again")
+        return committed
+
+    def _flush(self) -> None:
+        if self._pending:
+            # One chunk a column: Parquet encodes a thousand chunks of one row several times slower.
+            table = pa.Table.from_batches(self._pending, schema=self.output.schema).combine_chunks()
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        self._pending, self._pending_bytes = [], 0
+
+    def _result(self, inputs: int) -> ShardResult:
+        any_errors = self.errors or self.archive_errors
+        name = errors_file(self.task.shard, self.task.generation, self._attempt)
+        return ShardResult(
+            shard=self.task.shard,
+            file=self.task.rows_file,
+            rows=self.rows,
+            inputs=inputs,
+            errors=dict(sorted(Counter(row["reason"] for row in self.errors).items())),
+            errors_file=name if any_errors else "",
+            archive_errors=dict(sorted(Counter(row["reason"] for row in self.archive_errors).items())),
+            counts=dict(sorted(self.counts.items())),
+        )
+
+    def _metadata(self, result: ShardResult) -> dict[str, str]:
+        facts = {
+            key: getattr(result, key) for key in ("rows", "inputs", "errors", "errors_file", "archive_errors", "counts")
+        }
+        return {
+            "vsalign.table": self.output.table,
+            "vsalign.schema_version": str(tables.SCHEMA_VERSION),
+            "vsalign.shard": json.dumps({"shard": self.task.shard, "generation": self.task.generation, **facts}),
+            "vsalign.configuration": json.dumps(self.output.configuration, sort_keys=True),
+            "vsalign.properties": json.dumps(self.output.properties, sort_keys=True),
+        }
+
+    def _errors_parquet(self) -> bytes:
+        sink = io.BytesIO()
+        rows = self.errors + self.archive_errors
+        pq.write_table(pa.Table.from_pylist(rows, schema=tables.ERRORS), sink, compression="zstd")
+        return sink.getvalue()
+
+
+def _record_batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """Rows as a batch; Arrow would drop a column that it does not know, without a word."""
+    for row in rows:
+        if unknown := row.keys() - set(schema.names):
+            raise ValueError(f"it has no column {', '.join(map(repr, sorted(unknown)))}")
+    try:
+        return pa.RecordBatch.from_pylist(rows, schema=schema)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{_misfit(rows, schema)} ({error})") from error
+
+
+def _misfit(rows: list[dict[str, Any]], schema: pa.Schema) -> str:
+    """The first value that no column can hold: Arrow's own message names neither."""
+    for row in rows:
+        for column in schema:
+            try:
+                pa.array([row.get(column.name)], column.type)
+            except (pa.ArrowException, ValueError, TypeError, OverflowError):
+                return f"{column.name} is {row.get(column.name)!r:.200}, not {column.type}"
+    return "its values are of mixed types"
+
+
+def _check_fits(batch: pa.RecordBatch, schema: pa.Schema) -> None:
+    if not batch.schema.equals(schema):
+        raise ValueError(f"the columns are {batch.schema.remove_metadata()}, not {schema.remove_metadata()}")
+    for field_, column in zip(schema, batch.columns, strict=True):
+        if not field_.nullable and column.null_count:
+            raise ValueError(f"{field_.name} is missing in {column.null_count} of {len(column)} rows")
+
+
+def encoding(schema: pa.Schema) -> dict[str, Any]:
+    """How Parquet encodes a table: ids with statistics, text compressed, dense floats as they are."""
+    leaves = _leaf_paths(schema)
+    dense = {path for path in leaves if path.split(".")[0] in UNENCODED}
+    return {
+        "compression": {path: "none" if path in dense else "zstd" for path in leaves},
+        "compression_level": {path: 1 for path in leaves if path not in dense},
+        "use_dictionary": [path for path in leaves if path not in dense],
+        "write_statistics": [path for path in leaves if path.endswith("_id")],
+        "store_schema": True,
+    }
+
+
+def _leaf_paths(schema: pa.Schema) -> list[str]:
+    sink = io.BytesIO()
+    pq.write_table(schema.empty_table(), sink)
+    parquet = pq.ParquetFile(sink).schema
+    return [parquet.column(i).path for i in range(len(parquet))]
+
+
+def check_shard(folder: Folder, task: ShardTask) -> ShardResult | None:
+    """The result of a committed shard; None where its file is absent, does not open, or its counts do not agree."""
+    try:
+        with folder.open(task.rows_file) as file:
+            parquet = pq.ParquetFile(file)
+            facts = json.loads((parquet.metadata.metadata or {})[b"vsalign.shard"])
+            rows = parquet.metadata.num_rows
+        if (facts.pop("shard"), facts.pop("generation")) != (task.shard, task.generation) or facts["rows"] != rows:
+            return None
+        result = ShardResult(shard=task.shard, file=task.rows_file, **facts)
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError):
+        return None
+    return result if _errors_file_opens(folder, result) else None
+
+
+def _errors_file_opens(folder: Folder, result: ShardResult) -> bool:
+    expected = sum(result.errors.values()) + sum(result.archive_errors.values())
+    if not result.errors_file:
+        return expected == 0
+    try:
+        with folder.open(result.errors_file) as file:
+            return bool(pq.ParquetFile(file).metadata.num_rows == expected)
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def plan_parquet(shards: Iterable[list[dict[str, Any]]], schema: pa.Schema) -> bytes:
+    """A file of the plan: one row group a shard."""
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for rows in shards:
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=max(1, len(rows)))
+    return sink.getvalue()

@@ -1,0 +1,1 @@
+"""Training loops over torch.distributed: they run under Ray Train and without it."""

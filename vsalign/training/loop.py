@@ -1,0 +1,137 @@
+"""The loop that both models are trained by: over torch.distributed, with Ray or without.
+
+An epoch is a fixed number of steps, the same on every worker. After each, the first worker measures the validation
+split, the best weights so far are kept, a checkpoint is written, and `report` is told.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vsalign.training.state import TrainingState
+from vsalign.training.stream import Batch, PairStream
+
+Report = Callable[[dict[str, Any], Path | None], None]
+"""Called by every worker at the end of an epoch with its figures and, on the first worker, a checkpoint folder."""
+
+
+class Schedule(Protocol):
+    """What the loop reads of a training configuration."""
+
+    @property
+    def epochs(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def learning_rate(self) -> float: ...
+
+    @property
+    def warmup(self) -> int: ...
+
+    @property
+    def clip(self) -> float: ...
+
+    @property
+    def patience(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
+def train(
+    config: Schedule,
+    state: TrainingState,
+    stream: PairStream,
+    cost: Callable[[nn.Module, Batch], Tensor],
+    validate: Callable[[], tuple[float, dict[str, float]]],
+    work: Path,
+    report: Report,
+) -> None:
+    """Train `state.model` until its epochs are done or `patience` of them brought nothing; the best weights stay in it.
+
+    cost: the scalar to minimise, of the (perhaps distributed) model and a batch. validate: called on the first worker;
+    the figure to maximise, and others to report.
+    """
+    number, workers = worker()
+    trained = DistributedDataParallel(state.model) if workers > 1 else state.model
+    while state.epoch < config.epochs and state.epoch - 1 - state.best_epoch < config.patience:
+        started = time.monotonic()
+        metrics = {"epoch": state.epoch, "loss": train_epoch(config, state, trained, stream, cost)}
+        figure = -math.inf
+        if number == 0:
+            state.model.eval()
+            figure, figures = validate()
+            metrics |= figures
+        metrics["seconds"] = time.monotonic() - started
+        state.note(from_first_worker(figure), metrics)
+        if number == 0:
+            state.save(work)
+        report(metrics, work if number == 0 else None)
+    state.model.load_state_dict(state.best_weights)
+    state.model.eval()
+
+
+def train_epoch(
+    config: Schedule,
+    state: TrainingState,
+    trained: nn.Module,
+    stream: PairStream,
+    cost: Callable[[nn.Module, Batch], Tensor],
+) -> float:
+    """One epoch; the mean of this worker's costs."""
+    number, workers = worker()
+    batch_size = max(1, config.batch_size // workers)
+    steps = stream.steps(batch_size, workers)
+    seed_epoch(config.seed, state.epoch)
+    trained.train()
+    total = 0.0
+    for step, batch in enumerate(stream.epoch(state.epoch, batch_size, worker=number, workers=workers)):
+        set_rate(state.optimiser, config, state.epoch * steps + step, config.epochs * steps)
+        value = cost(trained, batch)
+        state.optimiser.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_value_(trained.parameters(), config.clip)
+        state.optimiser.step()
+        total += value.item()
+    return total / steps
+
+
+def set_rate(optimiser: torch.optim.Optimizer, config: Schedule, step: int, steps: int) -> None:
+    """The learning rate of a step: a linear warm-up, then half a cosine down to 0."""
+    rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup))
+    for group in optimiser.param_groups:
+        group["lr"] = rate * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def seed_epoch(seed: int, epoch: int) -> None:
+    """Start this worker's random numbers (dropout) of an epoch."""
+    rank, _ = worker()
+    torch.manual_seed((seed * 1_000_003 + epoch) * 1_009 + rank)
+
+
+def worker() -> tuple[int, int]:
+    """This process's rank and the number of training workers; (0, 1) without torch.distributed."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def from_first_worker(value: float) -> float:
+    """The first worker's value, on every worker."""
+    rank, workers = worker()
+    if workers == 1:
+        return value
+    shared = torch.tensor([value if rank == 0 else 0.0], dtype=torch.float64)
+    dist.broadcast(shared, 0)
+    return float(shared)

@@ -1,0 +1,162 @@
+"""Training the Multimodal RNN on captions and, where segments are given, on regions with their phrases (paper, 3.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vsalign.checkpoint import save_model
+from vsalign.errors import ConfigurationError
+from vsalign.generation import MRNN, MRNNConfig
+from vsalign.storage import TableReader
+from vsalign.text import END, PAD, START, Vocabulary
+from vsalign.training.loop import Report, train, worker
+from vsalign.training.state import TrainingState, fingerprint
+from vsalign.training.stream import Batch, PairStream, Text
+from vsalign.training.texts import Caption, caption_texts, captions_of, phrase_texts
+
+
+@dataclass(frozen=True)
+class MRNNTraining:
+    """What the Multimodal RNN is trained with."""
+
+    model: MRNNConfig = field(default_factory=MRNNConfig)
+    """Sizes of the model."""
+    epochs: int = 10
+    """Times that every text is seen."""
+    batch_size: int = 100
+    """Texts a step, over all workers."""
+    learning_rate: float = 0.001
+    """Of RMSprop, at its highest; it warms up over `warmup` steps and falls to 0 along a cosine."""
+    smoothing: float = 0.99
+    """RMSprop's running mean of squared gradients keeps this share a step."""
+    weight_decay: float = 0.0
+    """L2 penalty."""
+    warmup: int = 200
+    """Steps in which the learning rate rises from 0."""
+    clip: float = 5.0
+    """Gradients are clipped element-wise at this value (the paper's 5)."""
+    min_count: int = 5
+    """Words seen less often in training captions are UNK (the paper's 5)."""
+    captions: bool = True
+    """Whether whole images with their captions are learned; without, segments alone (the paper's region model)."""
+    min_phrase: int = 1
+    """Inferred phrases of fewer words are left out."""
+    train_split: str = "train"
+    """The split that is learned from; the vocabulary comes from it alone."""
+    validation_split: str = "tune"
+    """The split whose perplexity chooses the epoch that is kept."""
+    patience: int = 3
+    """Epochs without a better perplexity after which training stops."""
+    window_images: int = 8192
+    """Images shuffled at a time: bounds a worker's memory."""
+    seed: int = 0
+    """Fixes weights, order and dropout."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "min_count", "min_phrase", "patience", "window_images"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}: give at least 1")
+        if not (self.learning_rate > 0 and self.clip > 0 and 0 <= self.smoothing < 1):
+            raise ConfigurationError("learning_rate and clip must be above 0, smoothing in [0, 1)")
+
+
+@dataclass(frozen=True)
+class MRNNData:
+    """The tables that the Multimodal RNN is trained on, as they travel to a worker."""
+
+    regions: str
+    captions: str
+    segments: str = ""
+    """Inferred phrases; empty: whole captions alone."""
+
+
+def train_mrnn(
+    config: MRNNTraining, data: MRNNData, output: str, work: Path, report: Report, resume: Path | None = None
+) -> None:
+    """Train, telling `report` after every epoch, and write the best epoch's model folder to `output`.
+
+    Runs alone or as one of several torch.distributed workers; `resume` is a checkpoint folder that `report` was given.
+    """
+    regions, captions = TableReader(data.regions, "regions"), TableReader(data.captions, "captions")
+    train_captions, validation = (captions_of(captions, name) for name in (config.train_split, config.validation_split))
+    vocabulary = Vocabulary.build([caption.tokens for caption in train_captions], config.min_count)
+    learned, held_out = (_texts(config, data, part, vocabulary) for part in (train_captions, validation))
+    stream = PairStream(regions, learned, seed=config.seed, window_images=config.window_images)
+    torch.manual_seed(config.seed)
+    model = MRNN(stream.dim, len(vocabulary), config.model)
+    model.standardise(*stream.statistics())
+    optimiser = torch.optim.RMSprop(
+        model.parameters(), config.learning_rate, alpha=config.smoothing, weight_decay=config.weight_decay
+    )
+    state = TrainingState(model, optimiser, fingerprint(config, data, vocabulary, regions))
+    if resume is not None:
+        state.load(resume)
+
+    def cost(trained: nn.Module, batch: Batch) -> Tensor:
+        inputs, targets = shifted(batch)
+        return torch.nn.functional.cross_entropy(trained(described(batch), inputs, batch.lengths + 1), targets)
+
+    def validate() -> tuple[float, dict[str, float]]:
+        value = perplexity(model, regions, held_out)
+        return -value, {"perplexity": value}
+
+    train(config, state, stream, cost, validate, work, report)
+    if worker()[0] == 0:
+        training = {"configuration": asdict(config), "best_epoch": state.best_epoch, "history": state.history}
+        save_model(output, "mrnn", model, vocabulary, regions.properties["extractor"], training)
+
+
+def _texts(
+    config: MRNNTraining, data: MRNNData, captions: Sequence[Caption], vocabulary: Vocabulary
+) -> Mapping[str, Sequence[Text]]:
+    """What is learned of each image: its captions, its regions' phrases, or both."""
+    whole = caption_texts(captions, vocabulary) if config.captions or not data.segments else {}
+    if not data.segments:
+        return whole
+    phrases = phrase_texts(TableReader(data.segments, "segments"), captions, vocabulary, config.min_phrase)
+    return {image_id: [*whole.get(image_id, []), *phrases.get(image_id, [])] for image_id in {**whole, **phrases}}
+
+
+def described(batch: Batch) -> Tensor:
+    """(B, D): the feature of the region that each text describes."""
+    return batch.features[torch.arange(len(batch.region)), batch.region]
+
+
+def shifted(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Inputs START w_1 .. w_n (B, T + 1), PAD behind, and the targets w_1 .. w_n END of all texts in one (W,)."""
+    column = torch.full((len(batch.words), 1), START)
+    inputs = torch.cat([column, batch.words], 1)
+    targets = torch.cat([batch.words, torch.full_like(column, PAD)], 1)
+    targets[torch.arange(len(targets)), batch.lengths] = END
+    inside = torch.arange(targets.shape[1]) <= batch.lengths[:, None]
+    return inputs, targets[inside]
+
+
+@torch.inference_mode()
+def perplexity(model: MRNN, regions: TableReader, texts: Mapping[str, Sequence[Text]], batch_size: int = 256) -> float:
+    """exp of the mean negative log-likelihood of a word, END included."""
+    model.eval()
+    stream = PairStream(regions, texts, seed=0)
+    nats, words = 0.0, 0
+    for batch in stream.epoch(0, batch_size):
+        inputs, targets = shifted(batch)
+        logits = model(described(batch), inputs, batch.lengths + 1)
+        nats += float(torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))
+        words += len(targets)
+    return math.exp(nats / words)
+
+
+def whole_image_features(regions: TableReader, image_ids: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """The (D,) float32 feature of region 0 of each of the images that the table has, in the table's order."""
+    stream = PairStream(regions, dict.fromkeys(image_ids, [Text([START])]), seed=0)
+    position = (image_id for ids in stream.image_ids for image_id in ids)
+    for features, _ in stream.images(256):
+        for row in features[:, 0].numpy():
+            yield next(position), row

@@ -1,0 +1,79 @@
+"""What a training run must remember to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vsalign.errors import ModelError
+from vsalign.storage import TableReader
+from vsalign.text import Vocabulary
+
+STATE_FILE = "state.pt"
+
+
+class TrainingState:
+    """Model, optimiser, epoch (which fixes the schedule and the order), best figure and best weights, in one file of tensors.
+
+    Random numbers need no place in it: `seed_epoch` starts each epoch from the seed, the epoch and the worker.
+    """
+
+    def __init__(self, model: nn.Module, optimiser: torch.optim.Optimizer, fingerprint: str) -> None:
+        self.model, self.optimiser, self.fingerprint = model, optimiser, fingerprint
+        self.epoch = 0
+        """Epochs that are done."""
+        self.best = -float("inf")
+        self.best_epoch = -1
+        self.best_weights: dict[str, torch.Tensor] = {}
+        self.history: list[dict[str, float]] = []
+
+    def note(self, figure: float, metrics: dict[str, float]) -> bool:
+        """Count an epoch as done, keeping its weights where its figure is the best so far; whether it is."""
+        better = figure > self.best
+        if better:
+            self.best, self.best_epoch = figure, self.epoch
+            self.best_weights = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+        self.epoch += 1
+        self.history.append(metrics)
+        return better
+
+    def save(self, folder: Path) -> None:
+        """Write the state into `folder`, which exists."""
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "fingerprint": self.fingerprint,
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "epoch": self.epoch,
+                "best": self.best,
+                "best_epoch": self.best_epoch,
+                "best_weights": self.best_weights,
+                "history": self.history,
+            },
+            buffer,
+        )
+        (folder / STATE_FILE).write_bytes(buffer.getvalue())
+
+    def load(self, folder: Path) -> None:
+        """Go on from a saved state; raises ModelError where it is of another run (configuration, data, vocabulary)."""
+        saved = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+        if saved["fingerprint"] != self.fingerprint:
+            raise ModelError(
+                f"the checkpoint {folder} is of another run (configuration, tables or vocabulary differ): "
+                "give another --output, or --overwrite"
+            )
+        self.model.load_state_dict(saved["model"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.epoch, self.best, self.best_epoch = saved["epoch"], saved["best"], saved["best_epoch"]
+        self.best_weights, self.history = saved["best_weights"], saved["history"]
+
+
+def fingerprint(config: Any, data: Any, vocabulary: Vocabulary, regions: TableReader) -> str:
+    """What must be equal for a checkpoint to be gone on from."""
+    return repr((asdict(config), asdict(data), vocabulary.sha256, regions.properties["extractor"], regions.rows))

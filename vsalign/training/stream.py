@@ -1,0 +1,205 @@
+"""Pairs of region features and texts, streamed from a regions table in a shuffled order that a seed fixes.
+
+An epoch goes once through the shards in random order, a window of them at a time; the window's (image, text) items
+are shuffled. So memory is bounded by the window, a feature is read once an epoch, and the order depends on the seed
+and the epoch alone: a resumed run skips to its step. Each worker takes a contiguous part of the order and reads only
+the shards in it; all take the same number of steps, fixed before the epoch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from vsalign.errors import ConfigurationError, TableError
+from vsalign.storage import TableReader
+
+STATISTICS_IMAGES = 1000
+"""Images whose features give the mean and scale that standardise all."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text of an image: a caption of the whole picture (region 0), or a phrase of one of its regions."""
+
+    words: list[int]
+    """Word ids; at least one."""
+    region: int = 0
+    """The region it describes."""
+    key: int = 0
+    """A 63-bit hash of the text: equal texts are no negatives of each other."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B image-text pairs."""
+
+    features: Tensor
+    """(B, R, D) float32, zeros where there is no region."""
+    region_mask: Tensor
+    """(B, R) bool, True where there is one."""
+    region: Tensor
+    """(B,) int64: the region that each text describes (0: the whole image)."""
+    words: Tensor
+    """(B, T) int64, PAD behind the end."""
+    lengths: Tensor
+    """(B,) int64."""
+    image_keys: Tensor
+    """(B,) int64, equal for the same image."""
+    text_keys: Tensor
+    """(B,) int64, equal for the same text."""
+
+
+def key_of(text: str) -> int:
+    """A 63-bit hash of a string, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+class PairStream:
+    """All (image, text) pairs whose image is in the regions table; iterate with `epoch`.
+
+    texts: the texts of each image_id. `left_out` counts the images of `texts` that the table lacks.
+    Raises ConfigurationError where no pair is left.
+    """
+
+    def __init__(
+        self, regions: TableReader, texts: Mapping[str, Sequence[Text]], *, seed: int, window_images: int = 8192
+    ) -> None:
+        self.regions, self.texts, self.seed, self.window_images = regions, texts, seed, window_images
+        self.dim = int(regions.properties["extractor"]["dim"])
+        self.image_ids: list[list[str]] = []
+        """Of each shard, the ids of its images that have texts."""
+        for shard in range(len(regions.shards)):
+            ids = [i for batch in regions.batches(["image_id"], [shard]) for i in batch.column(0).to_pylist()]
+            self.image_ids.append([image_id for image_id in ids if texts.get(image_id)])
+        found = sum(map(len, self.image_ids))
+        self.left_out = sum(1 for values in texts.values() if values) - found
+        self.pairs = sum(len(texts[image_id]) for ids in self.image_ids for image_id in ids)
+        if not self.pairs:
+            raise ConfigurationError(
+                f"no caption of the split belongs to an image of {regions.url}: are both tables of the same images?"
+            )
+
+    def steps(self, batch_size: int, workers: int = 1) -> int:
+        """Steps of an epoch, the same for each of `workers`; what is over (less than a batch a worker) waits for the next.
+
+        Raises ConfigurationError where there are fewer pairs than workers.
+        """
+        share = self.pairs // workers
+        if not share:
+            raise ConfigurationError(f"{self.pairs} pairs do not reach for {workers} workers: use fewer workers")
+        return max(1, share // batch_size)
+
+    def epoch(
+        self, epoch: int, batch_size: int, *, worker: int = 0, workers: int = 1, first_step: int = 0
+    ) -> Iterator[Batch]:
+        """The batches of one worker in one epoch, from `first_step` on."""
+        share = self.pairs // workers
+        size = min(batch_size, share)
+        position = worker * share + first_step * size
+        end = worker * share + self.steps(batch_size, workers) * size
+        start = 0
+        waiting: list[tuple[str, Text, np.ndarray]] = []
+        for shards, items in self._windows(epoch):
+            low, high = max(position, start), min(end, start + len(items))
+            if low < high:
+                features = self._features(shards)
+                for image_id, text in items[low - start : high - start]:
+                    waiting.append((image_id, text, features[image_id]))
+                    if len(waiting) == size:
+                        yield collate(waiting)
+                        waiting = []
+            start += len(items)
+
+    def statistics(self) -> tuple[Tensor, float]:
+        """The mean (D,) and the standard deviation of the features of the first shards of epoch 0, for their scale."""
+        found: list[np.ndarray] = []
+        for shards, _ in self._windows(0):
+            for shard in shards:
+                found += list(self._features([shard]).values())
+                if len(found) >= STATISTICS_IMAGES:
+                    break
+            break
+        sample = torch.from_numpy(np.concatenate(found[:STATISTICS_IMAGES]).astype(np.float32))
+        mean = sample.mean(0)
+        return mean, float((sample - mean).std())
+
+    def images(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, in the order of `image_ids`: features (B, R, D) float32 and mask (B, R), `size` at a time."""
+        waiting: list[tuple[str, Text, np.ndarray]] = []
+        for shard, ids in enumerate(self.image_ids):
+            features = self._features([shard])
+            for image_id in ids:
+                waiting.append((image_id, Text([0]), features[image_id]))
+                if len(waiting) == size:
+                    batch = collate(waiting)
+                    yield batch.features, batch.region_mask
+                    waiting = []
+        if waiting:
+            batch = collate(waiting)
+            yield batch.features, batch.region_mask
+
+    def _windows(self, epoch: int) -> Iterator[tuple[list[int], list[tuple[str, Text]]]]:
+        rng = np.random.default_rng([self.seed, epoch])
+        shards: list[int] = []
+        held = 0
+        order = rng.permutation(len(self.image_ids)).tolist()
+        for number, shard in enumerate(order):
+            shards.append(shard)
+            held += len(self.image_ids[shard])
+            if held >= self.window_images or number == len(order) - 1:
+                items = [(i, text) for shard in shards for i in self.image_ids[shard] for text in self.texts[i]]
+                yield shards, [items[k] for k in rng.permutation(len(items))]
+                shards, held = [], 0
+
+    def _features(self, shards: Sequence[int]) -> dict[str, np.ndarray]:
+        wanted = {image_id for shard in shards for image_id in self.image_ids[shard]}
+        found: dict[str, np.ndarray] = {}
+        for batch in self.regions.batches(["image_id", "features"], [s for s in shards if self.image_ids[s]]):
+            for image_id, features in zip(batch.column(0).to_pylist(), feature_arrays(batch.column(1)), strict=True):
+                if image_id in wanted:
+                    found[image_id] = features
+        return found
+
+
+def feature_arrays(column: pa.Array) -> list[np.ndarray]:
+    """The (n, D) float16 features of each row of the features column, as views (no copy, not writable)."""
+    values = column.values
+    dim = column.type.value_type.byte_width // 2
+    flat = np.frombuffer(values.buffers()[1], dtype="<f2", count=(len(values) + values.offset) * dim)
+    rows = flat.reshape(-1, dim)[values.offset :]
+    offsets = column.offsets.to_numpy()
+    return [rows[start:end] for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+
+
+def collate(pairs: Sequence[tuple[str, Text, np.ndarray]]) -> Batch:
+    """A batch of (image_id, text, features (n, D)); raises TableError where a text names a region that is not there."""
+    regions = max(len(features) for _, _, features in pairs)
+    longest = max(len(text.words) for _, text, _ in pairs)
+    features = np.zeros((len(pairs), regions, pairs[0][2].shape[1]), dtype=np.float32)
+    mask = np.zeros((len(pairs), regions), dtype=bool)
+    words = np.zeros((len(pairs), longest), dtype=np.int64)
+    for row, (image_id, text, feature) in enumerate(pairs):
+        if text.region >= len(feature):
+            raise TableError(
+                f"{image_id}: a text describes region {text.region}, the regions table has {len(feature)}: "
+                "are segments and regions of the same extraction?"
+            )
+        features[row, : len(feature)] = feature
+        mask[row, : len(feature)] = True
+        words[row, : len(text.words)] = text.words
+    return Batch(
+        torch.from_numpy(features),
+        torch.from_numpy(mask),
+        torch.tensor([text.region for _, text, _ in pairs]),
+        torch.from_numpy(words),
+        torch.tensor([len(text.words) for _, text, _ in pairs]),
+        torch.tensor([key_of(image_id) for image_id, _, _ in pairs]),
+        torch.tensor([text.key for _, text, _ in pairs]),
+    )

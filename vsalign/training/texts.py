@@ -1,0 +1,72 @@
+"""Captions and segments as the texts that a stream pairs with regions; small, so they travel whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vsalign.errors import ConfigurationError
+from vsalign.storage import TableReader
+from vsalign.text import Vocabulary
+from vsalign.training.stream import Text, key_of
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A sentence of an image."""
+
+    image_id: str
+    caption_id: str
+    text: str
+    tokens: list[str]
+
+
+def captions_of(table: TableReader, split: str) -> list[Caption]:
+    """The captions of a split, in the table's order; raises ConfigurationError, naming the splits, where it has none."""
+    found: list[Caption] = []
+    splits: Counter[str] = Counter()
+    for batch in table.batches():
+        for row in batch.to_pylist():
+            splits[row["split"]] += 1
+            if row["split"] == split:
+                found.append(Caption(row["image_id"], row["caption_id"], row["text"], row["tokens"]))
+    if not found:
+        raise ConfigurationError(
+            f"{table.url} has no captions of the split {split!r}: it has "
+            + (", ".join(f"{name} ({count})" for name, count in sorted(splits.items())) or "none at all")
+        )
+    return found
+
+
+def caption_texts(captions: Iterable[Caption], vocabulary: Vocabulary) -> dict[str, list[Text]]:
+    """The captions of each image as word ids; those without a word are left out."""
+    texts: dict[str, list[Text]] = {}
+    for caption in captions:
+        if caption.tokens:
+            text = Text(vocabulary.encode(caption.tokens), 0, key_of(" ".join(caption.tokens)))
+            texts.setdefault(caption.image_id, []).append(text)
+    return texts
+
+
+def phrase_texts(
+    segments: TableReader, captions: Iterable[Caption], vocabulary: Vocabulary, min_words: int = 1
+) -> dict[str, list[Text]]:
+    """The inferred phrases of each image with their regions, for the captions given (paper, section 3.2.1).
+
+    Phrases of fewer than `min_words` words are left out. Raises ConfigurationError where no caption has segments.
+    """
+    tokens = {caption.caption_id: caption.tokens for caption in captions}
+    texts: dict[str, list[Text]] = {}
+    for batch in segments.batches():
+        for row in batch.to_pylist():
+            for segment in row["segments"] if row["caption_id"] in tokens else ():
+                words = tokens[row["caption_id"]][segment["start"] : segment["end"]]
+                if len(words) >= min_words:
+                    text = Text(vocabulary.encode(words), segment["region"], key_of(" ".join(words)))
+                    texts.setdefault(row["image_id"], []).append(text)
+    if not texts:
+        raise ConfigurationError(
+            f"no phrase of {segments.url} belongs to a caption of the split: are both of the same captions?"
+        )
+    return texts
