@@ -5,7 +5,7 @@ python -m pipelines.extract_regions --images DIR --output URL
 
 from __future__ import annotations
 
-import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,18 +13,18 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.metrics import Metrics
 
-from pipelines.launch import Engine, LaunchOptions, command, inputs_done, is_complete, leave, read_shard
+from pipelines.commit import CommitShard
+from pipelines.launch import Engine, LaunchOptions, command, inputs_done, is_complete, leave
 from pipelines.picture_options import PictureOptions
 from pipelines.report import print_summary
 from vsalign import tables
-from vsalign.errors import ConfigurationError
+from vsalign.errors import ConfigurationError, ModelError
 from vsalign.images import Listing, ReadCounts, ReadImage, ReadOptions, list_images, read_images
 from vsalign.options import parse
 from vsalign.regions import ExtractorConfig, RegionExtractor, build_extractor
 from vsalign.regions.extract import ExtractOptions, extract_shard
-from vsalign.storage import Output, ShardTask, ShardWriter, Stage
+from vsalign.storage import Output, ShardResult, ShardTask, ShardWriter, Stage
 
 PROG = "python -m pipelines.extract_regions"
 STAGE = "extract_regions"
@@ -54,7 +54,7 @@ class Options(ExtractOptions, PictureOptions, LaunchOptions):
         return ExtractOptions(self.batch_size, self.threads, self.decode_threads, self.max_pixels)
 
 
-class ExtractShard(beam.DoFn):
+class ExtractShard(CommitShard):
     """From one shard of pictures to one committed shard of the regions table."""
 
     def __init__(
@@ -62,24 +62,38 @@ class ExtractShard(beam.DoFn):
     ) -> None:
         self.output, self.extractor, self.options, self.reading = output, extractor, options, reading
 
-    def setup(self) -> None:
-        """Load the extractor before the first shard."""
-        load_extractor(self.extractor)
-
-    def process(self, task: ShardTask) -> Iterator[int]:
-        """Commit the shard `task`; yields its number."""
+    def commit(self, task: ShardTask) -> ShardResult:
+        """Extract the pictures of one shard; raises ModelError where the extractor here is not the driver's."""
+        extractor = load_extractor(self.extractor)
+        here = facts(extractor)
+        there = (self.output.properties["extractor"], self.output.configuration["boxes_sha256"])
+        if here != there:
+            raise ModelError(
+                f"a worker's extractor is {here}, that of the machine which started the run {there}: give all machines "
+                "the same weights and boxes"
+            )
         writer = self.output.open_shard(task)
-        images = read_counted(read_shard(self.output, task), self.reading, writer)
-        result = extract_shard(images, load_extractor(self.extractor), self.options, writer)
-        Metrics.counter(STAGE, "images").inc(result.rows)
-        Metrics.counter(STAGE, "errors").inc(sum(result.errors.values()))
-        yield result.shard
+        images = read_counted(self.output.read_plan(task), self.reading, writer)
+        return extract_shard(images, extractor, self.options, writer)
+
+
+_LOADING = threading.Lock()
+
+
+def load_extractor(config: ExtractorConfig) -> RegionExtractor:
+    """The extractor, one a process, however many threads and DoFns Beam makes there."""
+    with _LOADING:
+        return _extractor(config)
 
 
 @lru_cache(maxsize=1)
-def load_extractor(config: ExtractorConfig) -> RegionExtractor:
-    """The extractor, one a process, however many threads and DoFns Beam makes there."""
+def _extractor(config: ExtractorConfig) -> RegionExtractor:
     return build_extractor(config)
+
+
+def facts(extractor: RegionExtractor) -> tuple[dict[str, Any], str]:
+    """What makes an extractor's rows its own: its identity, and the SHA-256 of the boxes it was given."""
+    return extractor.identity(), getattr(extractor, "boxes_sha256", "")
 
 
 def read_counted(rows: list[dict[str, Any]], reading: ReadOptions, writer: ShardWriter) -> Iterator[ReadImage]:
@@ -95,15 +109,17 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
     options, rest = parse(Options, argv, prog=PROG, description=about, allow_unknown=True)
     engine = Engine.of(rest, options, PROG)
     listing = list_images(options.source(options.shard_size))
+    _extractor.cache_clear()  # a caller's earlier run may have read other files of the same names
     extractor = load_extractor(options.extractor)
+    identity, boxes_sha256 = facts(extractor)
 
     output = Output(
         url=options.output,
         table="regions",
         schema=tables.regions_schema(extractor.dim),
         stage=STAGE,
-        configuration=configuration(options, listing, extractor),
-        properties={"extractor": extractor.identity()},
+        configuration=configuration(options, listing, boxes_sha256),
+        properties={"extractor": identity},
     )
     stage = Stage(output, overwrite=options.overwrite)
     if not stage.planned:
@@ -134,14 +150,14 @@ def listed(listing: Listing, counts: dict[str, int]) -> Iterator[list[dict[str, 
     counts.update({name: count for name, count in skipped.items() if count})
 
 
-def configuration(options: Options, listing: Listing, extractor: RegionExtractor) -> dict[str, Any]:
+def configuration(options: Options, listing: Listing, boxes_sha256: str) -> dict[str, Any]:
     """What changes a row, beside the extractor's identity: not the workers, the runner or the decoding threads."""
     return {
         "images": listing.uri,
         "kind": listing.kind,
         **{name: getattr(options, name) for name in ("root", "bytes_column", "id_column", "shard_size")},
         **{name: getattr(options, name) for name in ("batch_size", "threads", "max_pixels")},
-        "boxes_sha256": getattr(extractor, "boxes_sha256", ""),
+        "boxes_sha256": boxes_sha256,
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import sys
 import threading
@@ -21,11 +20,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
 from pipelines.beam_options import pipeline, read_beam_options, runs_here, worker_count
+from pipelines.commit import raise_mistake
 from pipelines.watchdog import RunStopped, Watchdog
-from vsalign import errors, progress
+from vsalign import progress
 from vsalign.errors import ConfigurationError, TableError, VsalignError
+from vsalign.images.sources import ARCHIVE
 from vsalign.options import exit_status, options_of
-from vsalign.storage import Output, ShardTask, Stage
+from vsalign.storage import ShardTask, Stage
 from vsalign.storage.shards import check_shard
 from vsalign.storage.layout import MANIFEST
 
@@ -114,8 +115,8 @@ class _Graph:
         """Raise what ended the graph, if it was no success."""
         if self._failure is None:
             return
-        if mistake := mistake_in(str(self._failure)):
-            raise mistake from self._failure
+        if isinstance(self._failure, VsalignError):
+            raise self._failure
         print("".join(traceback.format_exception(self._failure)), file=sys.stderr, end="")
         raise RunStopped(
             "a worker failed (the report stands above): the run was ended, and the same command goes on from what is "
@@ -124,9 +125,11 @@ class _Graph:
 
     def _run(self) -> None:
         try:
-            state = self._root.run().wait_until_finish()
+            result = self._root.run()
+            state = result.wait_until_finish()
             if state != PipelineState.DONE:
                 raise RuntimeError(f"the runner ended the pipeline in the state {state}")
+            raise_mistake(result)
         except BaseException as failure:  # whatever it is, the main thread must hear of it
             self._failure = failure
         finally:
@@ -159,27 +162,27 @@ class _Commits:
 
 
 def _planned_inputs(stage: Stage, tasks: list[ShardTask]) -> int | None:
-    """How many inputs the plan lists for `tasks`; None where archives are among them, which nobody has counted."""
-    total, opened = 0, dict[str, pq.ParquetFile]()
-    for task in tasks:
-        if task.plan_file not in opened:
-            with stage.folder.open(task.plan_file) as file:
+    """How many inputs the plan lists for `tasks`; None where archives are among them, which nobody has counted.
+
+    Raises TableError where the plan is damaged.
+    """
+    total = 0
+    for name in sorted({task.plan_file for task in tasks}):
+        groups = [task.row_group for task in tasks if task.plan_file == name]
+        try:
+            with stage.folder.open(name) as file:
                 plan = pq.ParquetFile(file)
-                if "kind" in plan.schema_arrow.names and "archive" in plan.read(["kind"])["kind"].unique().to_pylist():
-                    return None
-                opened[task.plan_file] = plan
-        total += opened[task.plan_file].metadata.row_group(task.row_group).num_rows
+                if "kind" in plan.schema_arrow.names:
+                    kinds = plan.read_row_groups(groups, columns=["kind"])["kind"].unique().to_pylist()
+                    if ARCHIVE in kinds:
+                        return None
+                total += sum(plan.metadata.row_group(group).num_rows for group in groups)
+        except (OSError, pa.ArrowException, IndexError) as error:
+            raise TableError(
+                f"{stage.folder.url}/{name}, which lists the inputs, cannot be read ({error}): begin again with "
+                "--overwrite, or give another --output"
+            ) from error
     return total
-
-
-def mistake_in(report: str) -> VsalignError | None:
-    """The VsalignError that a worker raised, out of the report that Beam made of it; None for anything else."""
-    found = re.findall(r"^(?:vsalign\.errors\.)(\w+): (.*?)(?: \[while running .*)?$", report, re.MULTILINE)
-    for name, message in reversed(found):
-        kind = getattr(errors, name, None)
-        if isinstance(kind, type) and issubclass(kind, VsalignError):
-            return kind(message)
-    return None
 
 
 def is_complete(stage: Stage, tasks: list[ShardTask]) -> bool:
@@ -191,17 +194,6 @@ def inputs_done(stage: Stage, tasks: list[ShardTask]) -> int:
     """Inputs that are done and stay: those of the shards that are not among `tasks`."""
     again = {task.shard for task in tasks}
     return sum(result.inputs for result in stage.done.values() if result.shard not in again)
-
-
-def read_shard(output: Output, task: ShardTask) -> list[dict[str, Any]]:
-    """The inputs of a shard; raises TableError where the plan is damaged."""
-    try:
-        return output.read_plan(task)
-    except (OSError, pa.ArrowException, IndexError) as error:
-        raise TableError(
-            f"{output.url}/{task.plan_file}, the plan of shard {task.shard}, cannot be read ({error}): begin again with "
-            "--overwrite, or give another --output"
-        ) from error
 
 
 def command(main: Callable[[], int | None]) -> int:
@@ -230,11 +222,13 @@ def _sigterm_as_exit() -> Iterator[None]:
         return
 
     def stop(number: int, frame: object) -> NoReturn:
-        print("stopped by SIGTERM; the same command goes on from what is committed.", file=sys.stderr)
         raise SystemExit(128 + number)
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except SystemExit:
+        print("stopped by SIGTERM; the same command goes on from what is committed.", file=sys.stderr)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

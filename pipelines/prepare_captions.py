@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 
-from pipelines.launch import Engine, LaunchOptions, command, inputs_done, is_complete, leave, read_shard
+from pipelines.commit import CommitShard
+from pipelines.launch import Engine, LaunchOptions, command, inputs_done, is_complete, leave
 from pipelines.picture_options import PictureOptions
 from pipelines.report import print_summary
 from vsalign import tables
@@ -31,7 +31,7 @@ from vsalign.datasets.prepare import (
 from vsalign.errors import ConfigurationError, Reason
 from vsalign.images import list_images, read_images
 from vsalign.options import parse
-from vsalign.storage import Output, ShardTask, Stage, TableReader
+from vsalign.storage import Output, ShardResult, ShardTask, Stage, TableReader
 
 PROG = "python -m pipelines.prepare_captions"
 STAGE = "prepare_captions"
@@ -91,19 +91,15 @@ class Options(PictureOptions, LaunchOptions):
             raise ConfigurationError(f"--tune {self.tune}, --max-tokens {self.max_tokens}: at least 0 and 1")
 
 
-class PrepareShard(beam.DoFn):
+class PrepareShard(CommitShard):
     """From one shard of the plan to one committed shard of the captions table."""
 
     def __init__(self, output: Output, max_tokens: int) -> None:
         self.output, self.max_tokens = output, max_tokens
 
-    def process(self, task: ShardTask) -> Iterator[int]:
-        """Commit the shard `task`; yields its number."""
-        lines = read_shard(self.output, task)
-        result = prepare_shard(lines, self.max_tokens, self.output.open_shard(task))
-        Metrics.counter(STAGE, "captions").inc(result.rows)
-        Metrics.counter(STAGE, "errors").inc(sum(result.errors.values()))
-        yield result.shard
+    def commit(self, task: ShardTask) -> ShardResult:
+        """Prepare the captions of one shard."""
+        return prepare_shard(self.output.read_plan(task), self.max_tokens, self.output.open_shard(task))
 
 
 def prepare_captions(argv: Sequence[str] | None = None) -> int:

@@ -78,3 +78,7 @@ class InputError(Exception):
         self.reason = reason
         self.message = message
         self.uri = uri
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[Reason, str, str]]:
+        """It crosses processes whole (an Exception is otherwise rebuilt from its message alone)."""
+        return InputError, (self.reason, self.message, self.uri)

@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from infra.results import Figure, write
 
 ARCHIVE_CUT = 3
 """Exit status of a stage whose table is finished although an archive ended early."""
@@ -45,14 +46,16 @@ class Road:
         figures: dict[str, float] = json.loads(file.read_text())
         return figures
 
-    def finish(self, title: str, figures: Mapping[str, Any], gallery: str) -> None:
-        """Write figures.json and print the last screen."""
-        seconds = time.monotonic() - self.started
-        (self.output / "figures.json").write_text(json.dumps({**figures, "seconds": round(seconds, 1)}, indent=1))
+    @property
+    def seconds(self) -> float:
+        """Wall-clock since the road began (this run's, where an earlier one was killed)."""
+        return time.monotonic() - self.started
+
+    def finish(self, title: str, figures: Mapping[str, Figure], gallery: str) -> None:
+        """Write results.json (the form of docs/results.json) and print the last screen."""
+        write(self.output / "results.json", dict(figures))
         width = max(map(len, figures))
-        print(f"\n{title}\n" + "\n".join(f"  {name:<{width}}  {_shown(value)}" for name, value in figures.items()))
-        print(f"  took {seconds:.0f} s; figures: {self.output / 'figures.json'}\n  gallery: {gallery}")
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+        print(f"\n{title}")
+        for key, entry in figures.items():
+            print(f"  {key:<{width}}  {entry.value:8.3f}  {entry.unit}")
+        print(f"  took {self.seconds:.0f} s; figures: {self.output / 'results.json'}\n  gallery: {gallery}")

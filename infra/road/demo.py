@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.results import figure
 from infra.road.commands import Road
 from infra.road.scenes import ScenesOptions, scenes_road
 from vsalign.errors import MissingInputError
@@ -47,8 +48,10 @@ def run(options: DemoOptions) -> int:
     """Scenes from nothing to figures; then photographs through the same models."""
     road = Road(Path(options.output) / ("short" if options.short else "full"))
     count, alignment, mrnn = (200, 3, 3) if options.short else (800, 20, 15)
-    figures = scenes_road(road, ScenesOptions(str(road.output), count, 0, alignment, mrnn))
+    scenes = scenes_road(road, ScenesOptions(str(road.output), count, 0, alignment, mrnn), "make demo")
     photographs(road)
+    figures = {key.replace("road.scenes", "road.demo"): value for key, value in scenes.items()}
+    figures["road.demo_seconds"] = figure(road.seconds, "s", f"{count} scenes and 10 photographs", "make demo")
     road.finish(f"{count} scenes, dev split", figures, road.path("gallery/index.html"))
     print(f"  gallery of the photographs: {road.path('photographs/gallery/index.html')}")
     return 0

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.results import Figure, figure
 from infra.road.commands import Road
 from vsalign.errors import MissingInputError
 from vsalign.options import exit_status, parse
@@ -97,28 +98,31 @@ def run(options: FlickrOptions) -> int:
     return 0
 
 
-def _figures(road: Road, tables: tuple[str, ...], data: Path) -> dict[str, float]:
-    captions = tables[2:]
-    model = ("--model", road.path("alignment"))
+def _figures(road: Road, tables: tuple[str, ...], data: Path) -> dict[str, Figure]:
+    captions, model = tables[2:], ("--model", road.path("alignment"))
     ranking = road.figures("ranking", "ranking", *tables, *model)
     described = road.figures("descriptions", "descriptions", *captions, "--descriptions", road.path("descriptions"))
-    nearest = road.figures("nearest", "descriptions", *tables)
-    figures = {
-        "annotation_r1": ranking["annotation_r1"],
-        "annotation_r1_chance": ranking["chance_annotation_r1"],
-        "search_r1": ranking["search_r1"],
-        "search_r1_chance": ranking["chance_search_r1"],
-        "rsum": ranking["rsum"],
-        "bleu4": described["BLEU-4"],
-        "bleu4_nearest_neighbour": nearest["BLEU-4"],
-        "cider": described["CIDEr-D"],
-        "cider_nearest_neighbour": nearest["CIDEr-D"],
+    nearest = road.figures("nearest", "descriptions", *tables[:2], *captions)
+    values = {
+        **{name: ranking[name] for name in ranking if name.startswith(("annotation", "search", "rsum"))},
+        **{f"{name.removeprefix('chance_')}_chance": ranking[name] for name in ranking if name.startswith("chance")},
+        **{_key(name): described[name] for name in described if name != "scored"},
+        **{f"{_key(name)}_nearest_neighbour": nearest[name] for name in nearest if name != "scored"},
     }
     entities = data.parent / "flickr30k_entities" / "annotations.zip"
     if entities.exists():
         found = road.figures("grounding", "grounding", *tables, *model, "--truth", str(entities), "--rescale")
-        figures |= {f"grounding_{name}": 100 * value for name, value in found.items() if name != "phrases"}
-    return figures
+        values |= {f"grounding_{name}": 100 * value for name, value in found.items() if name != "phrases"}
+    return {f"road.flickr8k_dev.{name}": _figure(name, value) for name, value in values.items()}
+
+
+def _figure(name: str, value: float) -> Figure:
+    unit = "rank" if name.endswith("rank") else "points of 600" if name == "rsum" else "per cent"
+    return figure(value, unit, "Flickr8k dev (1,000 images)", "make flickr8k DATA=<folder>")
+
+
+def _key(metric: str) -> str:
+    return metric.lower().replace("-d", "").replace("-", "")
 
 
 def _list_of_dev_images(data: Path, road: Road) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.results import Figure, figure
 from infra.road.commands import Road
 from vsalign.options import exit_status, parse
 
@@ -40,12 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: ScenesOptions) -> int:
     """Scenes -> tables -> models -> figures on their dev split."""
     road = Road(Path(options.output))
-    figures = scenes_road(road, options)
+    figures = scenes_road(road, options, "make scenes")
     road.finish(f"{options.count} scenes, dev split", figures, road.path("gallery/index.html"))
     return 0
 
 
-def scenes_road(road: Road, options: ScenesOptions) -> dict[str, float]:
+def scenes_road(road: Road, options: ScenesOptions, command: str) -> dict[str, Figure]:
     """Every stage on scenes, and its figures."""
     scenes = road.path("scenes")
     images, regions, captions = f"{scenes}/images", road.path("regions"), road.path("captions")
@@ -86,28 +87,29 @@ def scenes_road(road: Road, options: ScenesOptions) -> dict[str, float]:
         "vsalign.cli", "gallery", "--descriptions", road.path("descriptions"), "--captions", captions, *segments,
         "--output", road.path("gallery"),
     )  # fmt: skip
-    return _figures(road, tables, scenes)
+    return _figures(road, tables, scenes, f"{options.count} scenes, dev split", command)
 
 
-def _figures(road: Road, tables: tuple[str, ...], scenes: str) -> dict[str, float]:
+def _figures(road: Road, tables: tuple[str, ...], scenes: str, split: str, command: str) -> dict[str, Figure]:
     model, captions = ("--model", road.path("alignment")), tables[2:]
     described = ("--descriptions", road.path("descriptions"))
+    java_free = ("--tokenizer", "simple", "--no-meteor")
     ranking = road.figures("ranking", "ranking", *tables, *model)
     grounding = road.figures("grounding", "grounding", *tables, *model, "--truth", f"{scenes}/phrases.jsonl")
     words = road.figures("region-words", "region-words", *described, "--objects", f"{scenes}/objects.jsonl")
-    java_free = ("--tokenizer", "simple", "--no-meteor")
     captioned = road.figures("descriptions", "descriptions", *captions, *described, *java_free)
     nearest = road.figures("nearest", "descriptions", *tables, *java_free)
-    return {
-        "annotation_r1": ranking["annotation_r1"],
-        "search_r1": ranking["search_r1"],
-        "search_r1_chance": ranking["chance_search_r1"],
-        "grounding": grounding["chosen_iou"],
-        "grounding_chance": grounding["chance_iou"],
-        "region_words": 100 * words["both"],
-        "bleu4": captioned["BLEU-4"],
-        "bleu4_nearest_neighbour": nearest["BLEU-4"],
+    values = {
+        "annotation_r1": (ranking["annotation_r1"], "per cent"),
+        "search_r1": (ranking["search_r1"], "per cent"),
+        "search_r1_chance": (ranking["chance_search_r1"], "per cent"),
+        "grounding": (grounding["chosen_iou"], "0 to 1"),
+        "grounding_chance": (grounding["chance_iou"], "0 to 1"),
+        "region_words": (100 * words["both"], "per cent"),
+        "bleu4": (captioned["BLEU-4"], "per cent"),
+        "bleu4_nearest_neighbour": (nearest["BLEU-4"], "per cent"),
     }
+    return {f"road.scenes.{name}": figure(value, unit, split, command) for name, (value, unit) in values.items()}
 
 
 def _dev_list(scenes: str, road: Road) -> str:

@@ -60,9 +60,12 @@ def plan_pairs(
     """The pairs of the captions of `splits` (empty: of all), those of one shard of the regions table together.
 
     Within a shard: images in the table's order, sentences in theirs. Last come the pairs without regions.
-    Raises ConfigurationError, naming the splits, where a split has no captions.
+    Raises ConfigurationError at once, naming the splits, where a split has no captions.
     """
-    waiting = _sentences(captions, splits)
+    return _shards_of_pairs(regions, _sentences(captions, splits))
+
+
+def _shards_of_pairs(regions: TableReader, waiting: dict[str, list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
     for shard in range(len(regions.shards)):
         rows: list[dict[str, Any]] = []
         for batch in regions.batches(["image_id"], [shard]):
@@ -111,10 +114,11 @@ class Annotator:
             [torch.tensor(self.vocabulary.encode(pair.tokens)) for pair in pairs], batch_first=True
         )
         s = self.model.sentences(words, lengths)
-        position = {image_id: row for row, image_id in enumerate(dict.fromkeys(pair.image_id for pair in pairs))}
-        features, mask = _padded([next(p.features for p in pairs if p.image_id == i) for i in position])
+        images = {pair.image_id: pair.features for pair in pairs}
+        features, mask = _padded(list(images.values()))
         v = self.model.regions(features)
-        image = torch.tensor([position[pair.image_id] for pair in pairs])
+        row = {image_id: number for number, image_id in enumerate(images)}
+        image = torch.tensor([row[pair.image_id] for pair in pairs])
         return segments(products(v, mask, s, lengths, image), lengths, self.beta)
 
 
@@ -152,8 +156,9 @@ def annotate_shard(
         else:
             usable.setdefault(pair["image_id"], []).append(pair)
     batch: list[Pair] = []
-    for pair in _with_features(usable, regions, sorted({p["region_shard"] for p in pairs} - {NO_REGIONS}), writer):
-        batch.append(pair)
+    shards = sorted({pair["region_shard"] for pair in pairs} - {NO_REGIONS})
+    for found in _with_features(usable, regions, shards, writer):
+        batch.append(found)
         if len(batch) == PAIRS_A_BATCH:
             _write(batch, annotator, writer)
             batch = []

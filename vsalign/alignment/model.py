@@ -85,7 +85,7 @@ class BRNN(nn.Module):
             nn.init.zeros_(recurrent.bias)
 
     def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
-        """words: (M, T) ids, padded behind `lengths` (M,) -> s (W, h), the W = Σ lengths words, sentence by sentence."""
+        """words (M, T) ids, padded behind `lengths` (M,) -> s (W, h), the W = Σ lengths words, sentence by sentence."""
         order = lengths.argsort(descending=True, stable=True)
         sorted_lengths = lengths[order]
         steps = torch.arange(int(lengths.max()) if len(lengths) else 0, device=words.device)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 BLOCK_BYTES = 64 * 2**20
 """Products that are in memory at once: the block of images is as large as this allows."""
@@ -33,8 +34,8 @@ class _BestRegion(torch.autograd.Function):
     def forward(ctx: Any, v: Tensor, region_mask: Tensor, words: Tensor) -> Tensor:
         images, regions, _ = v.shape
         best = v.new_empty(images, len(words))
-        # uint8 holds any number of regions that a detector gives; more than 255 take two bytes.
-        winner = torch.empty(images, len(words), dtype=torch.uint8 if regions < 256 else torch.int16, device=v.device)
+        # A byte holds the region's number for all detectors that we know; boxes of one's own may be more.
+        winner = torch.empty(images, len(words), dtype=torch.uint8 if regions <= 256 else torch.int32, device=v.device)
         block = max(1, BLOCK_BYTES // max(1, regions * len(words) * v.element_size()))
         whole = bool(region_mask.all())
         for start in range(0, images, block):
@@ -48,6 +49,7 @@ class _BestRegion(torch.autograd.Function):
         return best
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
         v, words, winner = ctx.saved_tensors
         (gradient,) = gradients

@@ -2,8 +2,9 @@
 
     maximise  Σ_j v_{a_j} · s_j  +  Σ_{j<N} β · 1[a_j = a_{j+1}]        over a_1..a_N in {1..M}
 
-A step either stays (and earns β) or comes from the best label before it, whichever that was (the Potts trick), so a
-sentence costs O(N · M); sentences of different length are solved together.
+A step either stays or comes from the best label before it, whichever that was (the Potts trick), so a sentence costs
+O(N · M); sentences of different length are solved together. A change pays β instead of a stay earning it: that is the
+same but for the constant (N - 1) β, and a huge β, infinity too, does not drown the scores in rounding.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ def decode_labels(unary: Tensor, lengths: Tensor, beta: float) -> Tensor:
 
     unary: (M, T, R) v_i · s_t, -inf where the image has no such region. lengths: (M,).
     Among equally good labellings the one that stays longest, then of the lowest region, is taken.
-    Raises ConfigurationError for a negative beta, for which the trick does not hold.
+    Raises ConfigurationError for a beta below 0, for which the trick does not hold, or NaN.
     """
-    if beta < 0:
+    if not beta >= 0:
         raise ConfigurationError(f"beta is {beta}: give 0 (every word for itself) or more")
     sentences, steps, regions = unary.shape
     value = unary[:, 0]
@@ -42,9 +43,10 @@ def decode_labels(unary: Tensor, lengths: Tensor, beta: float) -> Tensor:
     stay_at = torch.arange(regions, device=unary.device)
     for t in range(1, steps):
         best, label = value.max(1)
-        stays = value + beta >= best[:, None]
+        changed = (best - beta)[:, None]
+        stays = value >= changed
         came_from[:, t] = torch.where(stays, stay_at, label[:, None])
-        reached = unary[:, t] + torch.where(stays, value + beta, best[:, None])
+        reached = unary[:, t] + torch.where(stays, value, changed)
         value = torch.where((t < lengths)[:, None], reached, value)
     label = value.argmax(1)
     labels = torch.zeros(sentences, steps, dtype=torch.long, device=unary.device)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +22,6 @@ from vsalign.training.stream import feature_arrays
 
 HYPOTHESES = 2048
 """Hypotheses that one search holds: their next words' probabilities take 4 bytes a word of the vocabulary each."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,10 +67,8 @@ class Describer:
         self.options = options or DescribeOptions()
 
     def describe(self, images: Sequence[Extracted]) -> list[dict[str, Any]]:
-        """Rows of the descriptions table, in order. Region 0, the whole image, is the caption and not among `regions`."""
-        captions = self._sentences(
-            self.whole, [image.regions.features[:1] for image in images], self.options.decode
-        )
+        """Rows of the descriptions table, in order; region 0, the whole image, has the caption and is not repeated."""
+        captions = self._sentences(self.whole, [image.regions.features[:1] for image in images], self.options.decode)
         described = slice(1, 1 + self.options.max_regions)
         phrases = self._sentences(
             self.regions,
@@ -118,29 +114,37 @@ def _row(
 
 
 def describe_shard(
-    images: Iterable[Extracted | tuple[ReadImage, InputError]], describer: Describer, batch_size: int, writer: ShardWriter
+    images: Iterable[Extracted | tuple[ReadImage, InputError]],
+    describer: Describer,
+    batch_size: int,
+    writer: ShardWriter,
 ) -> ShardResult:
     """Describe the images of one shard into the descriptions table, and commit it.
 
     What cannot be used comes with its error, becomes an error row, and is in no batch of `batch_size` images.
     """
     inputs = 0
+    batch: list[Extracted] = []
 
-    def usable() -> Iterator[Extracted]:
-        nonlocal inputs
-        for image in images:
-            try:
-                if isinstance(image, tuple):
-                    inputs += not image[0].archive_level
-                    raise image[1]
-                inputs += 1
-                yield in_float16(image)
-            except InputError as error:
-                uri, whole_archive = (image[0].uri, image[0].archive_level) if isinstance(image, tuple) else (image.uri, False)
-                row = tables.error_row(uri, writer.output.stage, error.reason, error.message)
-                writer.add_error(row, archive_level=whole_archive)
+    def refuse(uri: str, error: InputError, archive_level: bool = False) -> None:
+        row = tables.error_row(uri, writer.output.stage, error.reason, error.message)
+        writer.add_error(row, archive_level=archive_level)
 
-    for batch in _batches(usable(), batch_size):
+    for image in images:
+        if isinstance(image, tuple):
+            read, error = image
+            inputs += not read.archive_level
+            refuse(read.uri, error, read.archive_level)
+            continue
+        inputs += 1
+        try:
+            batch.append(in_float16(image))
+        except InputError as error:
+            refuse(image.uri, error)
+        if len(batch) == batch_size:
+            writer.write(describer.describe(batch))
+            batch = []
+    if batch:
         writer.write(describer.describe(batch))
     return writer.commit(inputs)
 
@@ -165,14 +169,3 @@ def regions_of_shard(regions: TableReader, shard: int) -> Iterator[Extracted]:
             scores = np.array(row["scores"], dtype=np.float32)
             found = Regions(boxes, scores, feature)
             yield Extracted(row["image_id"], row["uri"], row["width"], row["height"], found)
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    batch: list[T] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -77,7 +77,7 @@ class TableReader:
             part = self.shards[position]
             try:
                 with self.folder.open(part["file"]) as file:
-                    parquet = pq.ParquetFile(file)
+                    parquet = pq.ParquetFile(file, page_checksum_verification=True)
                     if parquet.metadata.num_rows != part["rows"]:
                         raise pa.ArrowInvalid(f"{parquet.metadata.num_rows} rows, the manifest says {part['rows']}")
                     for group in range(parquet.num_row_groups):

@@ -15,7 +15,7 @@ from vsalign import tables
 from vsalign.errors import ConfigurationError, InputError, Reason, TableError
 from vsalign.images import ReadImage
 from vsalign.regions import Prepared, RegionExtractor, Regions, whole_image
-from vsalign.regions.extract import ExtractOptions, Extracted, extract_images, extract_shard, regions_batch
+from vsalign.regions.extract import Extracted, ExtractOptions, extract_images, extract_shard, regions_batch
 from vsalign.storage import Output, ShardResult, Stage, TableReader
 
 OPTIONS = ExtractOptions(batch_size=4, threads=1)

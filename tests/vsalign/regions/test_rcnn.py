@@ -25,7 +25,7 @@ PROPOSALS = {"training": 100, "testing": 100}
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, torch.Tensor]:
-    """Random weights (float16 on disk, to halve the files) whose scores spread, and whose boxes move away from their proposals."""
+    """Random weights (float16, to halve the files) whose scores spread, and whose boxes leave their proposals."""
     torch.manual_seed(0)
     model = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=CLASSES)
     model.roi_heads.box_predictor.cls_score.weight.data *= 0.3

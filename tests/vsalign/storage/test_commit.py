@@ -18,7 +18,9 @@ from vsalign.storage.shards import check_shard
 def test_a_stage_makes_a_table_that_reads_back(anywhere) -> None:
     summary = anywhere.run()
     reader = TableReader(anywhere.url, "captions")
-    assert reader.read()["image_id"].to_pylist() == [f"photos/{name}.jpg" for name in ("ant", "bee", "cat", "dog", "elk")]
+    assert reader.read()["image_id"].to_pylist() == [
+        f"photos/{name}.jpg" for name in ("ant", "bee", "cat", "dog", "elk")
+    ]
     assert reader.read().schema == tables.CAPTIONS
     assert [row["reason"] for row in reader.errors().to_pylist()] == ["EMPTY"]
     assert (summary.inputs, summary.rows, summary.errors, summary.counts) == (6, 5, {"EMPTY": 1}, {"litter": 2})

@@ -13,7 +13,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from vsalign.errors import MissingInputError, TableError, VsalignError
-from vsalign.storage import Folder, TableReader, folder as folder_module
+from vsalign.storage import Folder, TableReader
+from vsalign.storage import folder as folder_module
 
 
 class Faulty(MemoryFileSystem):

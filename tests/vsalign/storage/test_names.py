@@ -13,7 +13,21 @@ from vsalign.errors import ConfigurationError
 from vsalign.storage import Folder, TableReader
 from vsalign.storage.folder import split_url
 
-ODD = ["photos d'été", 'say "yes"', "a#b", "a?b", "a[1]", "a*b", "a%20b", "a::b", "$HOME `x`", "~", "a\nb", "-x", "été 写真"]
+ODD = [
+    "photos d'été",
+    'say "yes"',
+    "a#b",
+    "a?b",
+    "a[1]",
+    "a*b",
+    "a%20b",
+    "a::b",
+    "$HOME `x`",
+    "~",
+    "a\nb",
+    "-x",
+    "été 写真",
+]
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -1,0 +1,106 @@
+"""regions/ + captions/ + the alignment model -> segments/ (Ray Data): which words belong to which region.
+
+python -m jobs.align_segments --regions URL --captions URL --model DIR --output URL
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from jobs.inputs import everywhere, load_recorded, model_facts, open_table, table_facts
+from jobs.session import command
+from jobs.shards import ShardOptions, make_shards
+from vsalign import tables
+from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
+from vsalign.checkpoint import load_model
+from vsalign.errors import ConfigurationError
+from vsalign.options import parse
+from vsalign.storage import Output, ShardResult, ShardTask, Stage, TableReader
+
+PROG = "python -m jobs.align_segments"
+STAGE = "align_segments"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ShardOptions):
+    """What align_segments is told."""
+
+    regions: str
+    """Regions table, of the extractor that the model was trained on."""
+    captions: str
+    """Captions table."""
+    model: str
+    """Folder of the alignment model."""
+    beta: float = 1.0
+    """What two neighbouring words on the same region earn (the paper's β): 0, every word for itself; the larger, the
+    longer the phrases. A guess: tune it on a split of your own."""
+    splits: tuple[str, ...] = field(default=())
+    """Splits whose captions are annotated, as in --splits train tune; none: all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.beta < float("inf"):
+            raise ConfigurationError(f"--beta {self.beta}: give 0 (every word for itself) or more")
+
+
+@dataclass(frozen=True)
+class AlignShards:
+    """What an actor does: the pairs of one region shard into a shard of segments."""
+
+    output: Output
+    regions: str
+    model: str
+    beta: float
+
+    def load(self) -> Callable[[ShardTask], ShardResult]:
+        """Load the model and open the regions table."""
+        regions = TableReader(self.regions, "regions")
+        model = load_recorded(self.model, "alignment", self.output.configuration["model"])
+        annotator = Annotator(model.model, model.vocabulary, self.beta)
+        return lambda task: annotate_shard(
+            self.output.read_plan(task), regions, annotator, self.output.open_shard(task)
+        )
+
+
+def align_segments(argv: Sequence[str] | None = None) -> int:
+    """Align the sentences that `argv` names, and return the exit status."""
+    about = "Writes the segments table: which words of each sentence belong to which region of its image."
+    options = parse(Options, argv, prog=PROG, description=about)
+    regions, captions = open_table(options.regions, "regions"), open_table(options.captions, "captions")
+    model = load_model(everywhere(options.model, "--model"), "alignment")
+    regions.require_extractor(model.extractor, needed_by=f"the model {model.url}")
+    output = Output(
+        url=everywhere(options.output, "--output"),
+        table="segments",
+        schema=tables.SEGMENTS,
+        stage=STAGE,
+        configuration={
+            "regions": table_facts(regions),
+            "captions": table_facts(captions),
+            "model": model_facts(model.url, "alignment"),
+            "beta": options.beta,
+            "splits": sorted(set(options.splits)),
+            "threads": options.cpus_per_actor,
+        },
+        properties={"extractor": model.extractor},
+    )
+    pairs = plan_pairs(regions, captions, set(options.splits))
+    stage = Stage(output, overwrite=options.overwrite)
+    if not stage.planned:
+        stage.plan(pairs, PAIR_PLAN, {})
+    work = AlignShards(output, regions.url, model.url, options.beta)
+    return make_shards(stage, work, options, "pairs")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status (jobs.session.command)."""
+    return command(lambda: align_segments(argv))
+
+
+if __name__ == "__main__":
+    # Actors import their work by its module's name, which __main__ is not.
+    from jobs import align_segments as module
+
+    sys.exit(module.main())

@@ -1,0 +1,197 @@
+"""Photographs -> descriptions/ (Ray Data): a sentence for each picture and its regions, in one pass over the pixels.
+
+python -m jobs.caption_images --images DIR --model DIR --output URL
+
+With --regions URL in place of --images the regions are those of a table, and no picture is read.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from jobs.described_inputs import DescribedInput, Pictures, RegionsOfTable
+from jobs.inputs import everywhere, load_recorded, model_facts
+from jobs.session import command
+from jobs.shards import ShardOptions, make_shards
+from vsalign import tables
+from vsalign.checkpoint import LoadedModel
+from vsalign.errors import ConfigurationError, WrongExtractorError
+from vsalign.generation.describe import DescribeOptions, Describer, describe_shard
+from vsalign.images import ImageInput, ReadOptions
+from vsalign.images.sources import InputKind
+from vsalign.options import parse
+from vsalign.regions.extract import ExtractOptions
+from vsalign.storage import Output, ShardResult, ShardTask, Stage
+
+PROG = "python -m jobs.caption_images"
+STAGE = "caption_images"
+
+
+@dataclass(frozen=True)
+class OwnBoxes:
+    """For a model that was trained on the given extractor's features."""
+
+    boxes: str = ""
+    """A COCO JSON of detections or annotations, or the folder of a regions table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(DescribeOptions, ShardOptions):
+    """What caption_images is told."""
+
+    model: str
+    """Folder of the Multimodal RNN that describes whole pictures."""
+    region_model: str = ""
+    """Folder of the one that describes regions; empty: the same."""
+    images: str = ""
+    """Folder, glob, archive (.tar, .tar.gz, .zip), Parquet file with a bytes column, list of URIs (.txt), or one
+    picture; a path or a URL such as gs://bucket/photos. Or name --regions."""
+    regions: str = ""
+    """Regions table, of the extractor that the model was trained on, in place of --images."""
+    kind: InputKind = "auto"
+    """What --images is; auto: told by what is there and by its name's ending."""
+    root: str = ""
+    """For a list: what to strip from the front of each URI to make its image_id; empty: only the protocol."""
+    bytes_column: str = ""
+    """For Parquet: the column of encoded pictures; empty: found by type and name."""
+    id_column: str = ""
+    """For Parquet: the column of image ids; empty: image_id, path or __key__, else the row's position."""
+    shard_size: int = 256
+    """Pictures in one shard, the unit of work and of resume; an archive is always one shard."""
+    weights: str = ""
+    """Local weights file of the extractor's network; empty: lite's own package."""
+    extractor: OwnBoxes = field(default_factory=OwnBoxes)
+    batch_size: int = 16
+    """Pictures a pass of the network; batches never cross a shard."""
+    decode_threads: int = 2
+    """Threads that decode beside the network."""
+    max_pixels: int = ExtractOptions.max_pixels
+    """A picture that announces more is refused (TOO_LARGE) before it is decoded."""
+
+    def __post_init__(self) -> None:
+        DescribeOptions.__post_init__(self)
+        ShardOptions.__post_init__(self)
+        if bool(self.images) == bool(self.regions):
+            raise ConfigurationError("say what to describe by --images or by --regions, and not by both")
+        if self.regions and (self.weights or self.extractor.boxes):
+            raise ConfigurationError("--weights and --extractor.boxes are for --images: a regions table has features")
+        if self.shard_size < 1:
+            raise ConfigurationError(f"--shard-size {self.shard_size}: give at least 1")
+        _ = self.extraction  # it refuses impossible numbers
+
+    @property
+    def describing(self) -> DescribeOptions:
+        """The part that the describer needs."""
+        return DescribeOptions(self.decode, self.region_beam, self.max_regions)
+
+    @property
+    def extraction(self) -> ExtractOptions:
+        """The part that the extraction needs."""
+        return ExtractOptions(self.batch_size, self.cpus_per_actor, self.decode_threads, self.max_pixels)
+
+    def described_input(self, trained: LoadedModel) -> DescribedInput:
+        """What is described, by a model that was trained on its extractor's features."""
+        if self.regions:
+            return RegionsOfTable(everywhere(self.regions, "--regions"), trained.extractor, trained.url)
+        return Pictures(
+            ImageInput(self.images, self.kind, self.shard_size, self.root, self.bytes_column, self.id_column),
+            ReadOptions(bytes_column=self.bytes_column, id_column=self.id_column),
+            self.extraction,
+            trained.extractor,
+            self.weights and everywhere(self.weights, "--weights"),
+            self.extractor.boxes and everywhere(self.extractor.boxes, "--extractor.boxes"),
+        )
+
+
+@dataclass(frozen=True)
+class Models:
+    """Where the two describers are."""
+
+    whole: str
+    regions: str
+
+    def facts(self) -> dict[str, Any]:
+        """What is recorded of them."""
+        return {"model": model_facts(self.whole, "mrnn"), "region_model": model_facts(self.regions, "mrnn")}
+
+    def load(self, facts: Mapping[str, Any]) -> tuple[LoadedModel, LoadedModel]:
+        """Both, loaded once where they are the same; raises WrongExtractorError where their extractors differ."""
+        whole = load_recorded(self.whole, "mrnn", facts["model"])
+        same = self.regions == self.whole
+        regions = whole if same else load_recorded(self.regions, "mrnn", facts["region_model"])
+        if regions.extractor != whole.extractor:
+            raise WrongExtractorError(
+                f"the models {self.whole} and {self.regions} were trained on features of {whole.extractor} and "
+                f"{regions.extractor}: give two that were trained on the same extractor's"
+            )
+        return whole, regions
+
+
+@dataclass(frozen=True)
+class CaptionShards:
+    """What an actor does: the pictures of one shard, or the regions of one, into a shard of descriptions."""
+
+    output: Output
+    described: DescribedInput
+    models: Models
+    options: DescribeOptions
+    batch_size: int
+
+    def load(self) -> Callable[[ShardTask], ShardResult]:
+        """Load the models and the extractor."""
+        whole, regions = self.models.load(self.output.configuration)
+        describer = Describer((whole.model, whole.vocabulary), (regions.model, regions.vocabulary), self.options)
+        regions_of = self.described.open()
+
+        def make(task: ShardTask) -> ShardResult:
+            writer = self.output.open_shard(task)
+            images = regions_of(self.output.read_plan(task), writer)
+            return describe_shard(images, describer, self.batch_size, writer)
+
+        return make
+
+
+def caption_images(argv: Sequence[str] | None = None) -> int:
+    """Describe the pictures that `argv` names, and return the exit status."""
+    about = "Writes the descriptions table: a sentence for each picture and for its regions."
+    options = parse(Options, argv, prog=PROG, description=about)
+    whole = everywhere(options.model, "--model")
+    models = Models(whole, everywhere(options.region_model, "--region-model") if options.region_model else whole)
+    facts = models.facts()
+    trained, _ = models.load(facts)
+    described = options.described_input(trained)
+    plan = described.plan()
+    output = Output(
+        url=everywhere(options.output, "--output"),
+        table="descriptions",
+        schema=tables.DESCRIPTIONS,
+        stage=STAGE,
+        configuration={
+            **plan.facts,
+            **facts,
+            **asdict(options.describing),
+            "batch_size": options.batch_size,
+            "threads": options.cpus_per_actor,
+        },
+        properties={"extractor": trained.extractor},
+    )
+    stage = Stage(output, overwrite=options.overwrite)
+    if not stage.planned:
+        stage.plan(plan.shards, plan.schema, plan.counts)
+    work = CaptionShards(output, described, models, options.describing, options.batch_size)
+    return make_shards(stage, work, options, "images")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status (jobs.session.command)."""
+    return command(lambda: caption_images(argv))
+
+
+if __name__ == "__main__":
+    # Actors import their work by its module's name, which __main__ is not.
+    from jobs import caption_images as module
+
+    sys.exit(module.main())

@@ -1,0 +1,134 @@
+"""What caption_images describes: pictures, or the regions of a table; planned by the driver, opened by the actors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from jobs.inputs import table_facts
+from vsalign.errors import ConfigurationError, InputError
+from vsalign.generation.describe import regions_of_shard
+from vsalign.images import ImageInput, ReadCounts, ReadImage, ReadOptions, list_images, read_images
+from vsalign.regions import RegionExtractor, extractor_of
+from vsalign.regions.extract import Extracted, ExtractOptions, extract_images
+from vsalign.storage import ShardWriter, TableReader
+
+IMAGE_PLAN = pa.schema([(name, pa.string()) for name in ("image_id", "uri", "kind", "reason", "message")])
+"""One row of vsalign.images.Listing: a picture, an archive, or an input that cannot be used."""
+
+REGIONS_PLAN = pa.schema([("kind", pa.string()), ("region_shard", pa.int32())])
+"""One row is a shard of the regions table, by position."""
+
+Rows = list[dict[str, Any]]
+Described = Iterator[Extracted | tuple[ReadImage, InputError]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The shards of an input."""
+
+    shards: Iterable[Rows]
+    schema: pa.Schema
+    counts: dict[str, int]
+    """What was skipped, once the shards are gone through."""
+    facts: dict[str, Any]
+    """What is recorded of the input: what changes a row."""
+
+
+class DescribedInput(Protocol):
+    """As it travels to the actors."""
+
+    def plan(self) -> Plan:
+        """The shards; raises VsalignError at once where the input is not there or does not fit the model."""
+
+    def open(self) -> Callable[[Rows, ShardWriter], Described]:
+        """What makes regions of a shard's rows of the plan; the extractor is loaded. Skipped things are counted in the
+        writer."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures, whose regions are extracted as the model's were."""
+
+    source: ImageInput
+    reading: ReadOptions
+    extraction: ExtractOptions
+    identity: dict[str, Any]
+    """Of the extractor that the model was trained on."""
+    weights: str
+    boxes: str
+
+    def extractor(self) -> RegionExtractor:
+        """The extractor, its weights loaded and compared."""
+        name = self.identity.get("name")
+        if name == "given" and not self.boxes:
+            raise ConfigurationError(
+                "the model was trained on given boxes: name a COCO JSON or a regions table with --extractor.boxes"
+            )
+        if name != "given" and self.boxes:
+            raise ConfigurationError(
+                f"--extractor.boxes: the model was trained on the boxes of {name}, which finds its own; leave it out"
+            )
+        return extractor_of(self.identity, weights=self.weights, boxes=self.boxes)
+
+    def plan(self) -> Plan:
+        """The shards of the listing."""
+        listing = list_images(self.source)
+        extractor = self.extractor()
+        counts: dict[str, int] = {}
+
+        def shards() -> Iterator[Rows]:
+            yield from listing
+            skipped = ("archives", "litter", "other", "links", "duplicates")
+            counts.update({name: getattr(listing, name) for name in skipped})
+
+        facts = {
+            "images": listing.uri,
+            "kind": listing.kind,
+            **{name: getattr(self.source, name) for name in ("root", "bytes_column", "id_column", "shard_size")},
+            "max_pixels": self.extraction.max_pixels,
+            "boxes_sha256": getattr(extractor, "boxes_sha256", ""),
+        }
+        return Plan(shards(), IMAGE_PLAN, counts, facts)
+
+    def open(self) -> Callable[[Rows, ShardWriter], Described]:
+        """Reads, decodes and extracts."""
+        extractor = self.extractor()
+
+        def regions(rows: Rows, writer: ShardWriter) -> Described:
+            skipped = ReadCounts()
+            yield from extract_images(read_images(rows, self.reading, skipped), extractor, self.extraction)
+            writer.counts.update({name: count for name, count in vars(skipped).items() if count})
+
+        return regions
+
+
+@dataclass(frozen=True)
+class RegionsOfTable:
+    """The regions of a table, as they are; no picture is read."""
+
+    url: str
+    identity: dict[str, Any]
+    """Of the extractor that the model was trained on."""
+    model: str
+    """The model's folder, for messages."""
+
+    def plan(self) -> Plan:
+        """One shard a shard of the table."""
+        table = TableReader(self.url, "regions")
+        table.require_extractor(self.identity, needed_by=f"the model {self.model}")
+        shards = ([{"kind": "regions", "region_shard": shard}] for shard in range(len(table.shards)))
+        return Plan(shards, REGIONS_PLAN, {}, {"regions": table_facts(table)})
+
+    def open(self) -> Callable[[Rows, ShardWriter], Described]:
+        """Reads the table."""
+        table = TableReader(self.url, "regions")
+
+        def regions(rows: Rows, writer: ShardWriter) -> Described:
+            for row in rows:
+                yield from regions_of_shard(table, row["region_shard"])
+
+        return regions

@@ -1,0 +1,192 @@
+"""A table made by a pool of actors (Ray Data): one input shard is a row, and its commit decides what is done."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import pyarrow.parquet as pq
+
+from jobs.session import RayOptions, RunStopped, session
+from vsalign import errors, progress
+from vsalign.allocator import keep_freed_memory
+from vsalign.errors import ConfigurationError, VsalignError
+from vsalign.storage import ShardResult, ShardTask, Stage
+from vsalign.storage.layout import MANIFEST
+
+RESTARTS = 100
+"""Times that Ray starts an actor anew: preempted machines end many actors of a long run."""
+
+RETRIES = 2
+"""Times that a shard is tried again whose actor died: one that kills its actor each time must not go on for ever."""
+
+
+class ShardWork(Protocol):
+    """What an actor does, as it travels there; it is made by value, and `load` does what is slow, once an actor."""
+
+    def load(self) -> Callable[[ShardTask], ShardResult]:
+        """The function that commits a shard; its models are loaded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardOptions(RayOptions):
+    """How a table is made by actors."""
+
+    output: str
+    """Folder of the table: a path, or a URL such as gs://bucket/folder."""
+    overwrite: bool = False
+    """Delete the table that is at --output and begin again; without it the same command goes on where it stopped."""
+    actors: int = 0
+    """Processes that make shards; 0: as many as there are CPUs for."""
+    cpus_per_actor: int = 1
+    """CPUs, and threads, of each; rows are the same bytes for the same number."""
+
+    def __post_init__(self) -> None:
+        RayOptions.__post_init__(self)
+        if self.actors < 0 or self.cpus_per_actor < 1:
+            raise ConfigurationError(
+                f"--actors {self.actors}, --cpus-per-actor {self.cpus_per_actor}: at least 0 and 1"
+            )
+
+
+class ShardActor:
+    """A process that makes shards, one after the other."""
+
+    def __init__(self, work: ShardWork, threads: int) -> None:
+        keep_freed_memory()
+        import torch
+
+        torch.set_num_threads(threads)
+        self._work = work
+        self._make: Callable[[ShardTask], ShardResult] | None = None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Commit the shard of a batch of one task. A person's mistake is a value, which Ray passes on as it is."""
+        (task,) = (
+            ShardTask(int(shard), str(plan_file), int(row_group), int(generation))
+            for shard, plan_file, row_group, generation in zip(
+                *(batch[name] for name in ("shard", "plan_file", "row_group", "generation")), strict=True
+            )
+        )
+        try:
+            self._make = self._make or self._work.load()
+            result = self._make(task)
+        except VsalignError as mistake:
+            return {"inputs": [0], "errors": [0], "mistake": [type(mistake).__name__], "message": [str(mistake)]}
+        return {"inputs": [result.inputs], "errors": [sum(result.errors.values())], "mistake": [""], "message": [""]}
+
+
+def make_shards(stage: Stage, work: ShardWork, options: ShardOptions, unit: str) -> int:
+    """Commit what is pending of a planned table, finish it, and print the last screen; returns the exit status.
+
+    Raises what an actor found to be a person's mistake, and RunStopped where actors died or failed: what is committed
+    stands.
+    """
+    tasks = stage.pending()
+    name = stage.output.stage
+    if not tasks and stage.folder.exists(MANIFEST):
+        return _report(stage, f"{name}: the table was complete, nothing was done", unit, None)
+    already = sum(result.inputs for shard, result in stage.done.items() if shard not in {task.shard for task in tasks})
+    if tasks:
+        total = planned_inputs(stage, tasks)
+        shown = progress.Progress(None if total is None else total + already, unit, already=already, label=name)
+        with session(options, options.cpus_per_actor * max(1, options.actors)), _ticking(shown):
+            for done in _results(tasks, work, options):
+                if done["mistake"]:
+                    raise getattr(errors, done["mistake"])(done["message"])
+                shown.add(done["inputs"], done["errors"])
+    return _report(stage, f"{name} finished", unit, already)
+
+
+def _results(tasks: list[ShardTask], work: ShardWork, options: ShardOptions) -> Iterator[dict[str, Any]]:
+    """What each shard came to, as it is done."""
+    import ray
+
+    actors = options.actors or max(1, int(ray.cluster_resources().get("CPU", 1)) // options.cpus_per_actor)
+    context = ray.data.DataContext.get_current()
+    context.use_datasource_v2 = False  # the new one makes one block, so one actor's work, of many small inputs
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it logs as an error, it raises too
+    shards = ray.data.from_items([asdict(task) for task in tasks], override_num_blocks=len(tasks))
+    results = shards.map_batches(
+        ShardActor,
+        batch_size=1,
+        fn_constructor_kwargs={"work": work, "threads": options.cpus_per_actor},
+        # One shard under way an actor: whoever is free takes the next.
+        compute=ray.data.ActorPoolStrategy(size=min(actors, len(tasks)), max_tasks_in_flight_per_actor=1),
+        num_cpus=options.cpus_per_actor,
+        ray_remote_args_fn=_remote_arguments,
+    )
+    try:
+        yield from results.iter_rows()
+    except ray.exceptions.RayError as error:
+        print(error, file=sys.stderr)
+        raise RunStopped(
+            "an actor died or failed (the report stands above; killed for memory?): the run was ended, and the same "
+            "command goes on from what is committed"
+        ) from error
+
+
+def _remote_arguments() -> dict[str, Any]:
+    return {"max_restarts": RESTARTS, "max_task_retries": RETRIES}
+
+
+def planned_inputs(stage: Stage, tasks: list[ShardTask]) -> int | None:
+    """Inputs that the plan lists for `tasks`; None where a row stands for many (an archive, a regions shard)."""
+    total = 0
+    opened: dict[str, tuple[pq.FileMetaData, list[str]]] = {}
+    for task in tasks:
+        if task.plan_file not in opened:
+            with stage.folder.open(task.plan_file) as file:
+                plan = pq.ParquetFile(file)
+                kinds = plan.read(["kind"])["kind"].to_pylist() if "kind" in plan.schema_arrow.names else []
+                opened[task.plan_file] = plan.metadata, kinds
+        metadata, kinds = opened[task.plan_file]
+        if {"archive", "regions"} & {*kinds}:
+            return None
+        total += metadata.row_group(task.row_group).num_rows
+    return total
+
+
+@contextlib.contextmanager
+def _ticking(shown: progress.Progress) -> Iterator[None]:
+    """Show the progress line when its time has come, also while no shard is done."""
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(1.0):
+            shown.add(0)
+
+    thread = threading.Thread(target=tick, name="progress", daemon=True)
+    thread.start()
+    try:
+        with shown:
+            yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _report(stage: Stage, title: str, unit: str, already: int | None) -> int:
+    """Finish the table and print what it holds; `already`: inputs of earlier runs, None where nothing was done."""
+    summary = stage.finish()
+    notes: dict[str, str | int | float] = {key.replace("_", " "): count for key, count in summary.counts.items()}
+    if summary.archive_errors:
+        notes["archives not whole"] = sum(summary.archive_errors.values())
+    progress.Summary(
+        title=title,
+        rows=summary.rows,
+        output=summary.output,
+        seconds=0.0 if already is None else summary.seconds,
+        unit=unit,
+        inputs=summary.inputs,
+        errors=summary.errors,
+        already=already or 0,
+        notes=notes,
+    ).print()
+    return summary.exit_status

@@ -1,0 +1,64 @@
+"""regions/ + captions/ -> the alignment model (Ray Train): which words belong to which region, from whole sentences.
+
+python -m jobs.train_alignment --regions URL --captions URL --output URL
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from jobs.inputs import open_table, table_facts
+from jobs.session import command
+from jobs.train import TrainOptions, train_model
+from vsalign.options import parse
+from vsalign.training import alignment
+from vsalign.training.alignment import AlignmentData, AlignmentTraining
+from vsalign.training.texts import captions_of
+
+PROG = "python -m jobs.train_alignment"
+STAGE = "train_alignment"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(AlignmentTraining, TrainOptions):
+    """What train_alignment is told."""
+
+    regions: str
+    """Regions table."""
+    captions: str
+    """Captions table of the same pictures."""
+
+    def __post_init__(self) -> None:
+        AlignmentTraining.__post_init__(self)
+        TrainOptions.__post_init__(self)
+
+    @property
+    def training(self) -> AlignmentTraining:
+        """The part that makes the model what it is."""
+        return AlignmentTraining(**{field.name: getattr(self, field.name) for field in fields(AlignmentTraining)})
+
+
+def train_alignment(argv: Sequence[str] | None = None) -> int:
+    """Train the model that `argv` asks for, and return the exit status."""
+    about = "Trains the alignment model on images with whole sentences, and writes its folder."
+    options = parse(Options, argv, prog=PROG, description=about)
+    regions, captions = open_table(options.regions, "regions"), open_table(options.captions, "captions")
+    for split in (options.train_split, options.validation_split):
+        captions_of(captions, split)  # it refuses a split that has none
+    data = AlignmentData(regions.url, captions.url)
+    facts = {"regions": table_facts(regions), "captions": table_facts(captions)}
+    return train_model(STAGE, "alignment", alignment.train_alignment, options.training, data, facts, options)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status (jobs.session.command)."""
+    return command(lambda: train_alignment(argv))
+
+
+if __name__ == "__main__":
+    # Workers import what they do by its module's name, which __main__ is not.
+    from jobs import train_alignment as module
+
+    sys.exit(module.main())

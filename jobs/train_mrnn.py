@@ -1,0 +1,75 @@
+"""regions/ + captions/ (+ segments/) -> the Multimodal RNN (Ray Train), which describes images and regions.
+
+python -m jobs.train_mrnn --regions URL --captions URL [--segments URL] --output URL
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+
+from jobs.inputs import open_table, table_facts
+from jobs.session import command
+from jobs.train import TrainOptions, train_model
+from vsalign.errors import ConfigurationError
+from vsalign.options import parse
+from vsalign.training import mrnn
+from vsalign.training.mrnn import MRNNData, MRNNTraining
+from vsalign.training.texts import captions_of
+
+PROG = "python -m jobs.train_mrnn"
+STAGE = "train_mrnn"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(MRNNTraining, TrainOptions):
+    """What train_mrnn is told."""
+
+    regions: str
+    """Regions table."""
+    captions: str = field()  # type: ignore[assignment]  # a table here; MRNNTraining's own is called whole_images
+    """Captions table of the same pictures."""
+    segments: str = ""
+    """Segments table of the same captions: regions with their inferred phrases are learned too."""
+    whole_images: bool = True
+    """Whether whole images with their captions are learned; without, segments alone (the paper's region model)."""
+
+    def __post_init__(self) -> None:
+        MRNNTraining.__post_init__(self)
+        TrainOptions.__post_init__(self)
+        if not (self.whole_images or self.segments):
+            raise ConfigurationError("--no-whole-images leaves nothing to learn: name a segments table by --segments")
+
+    @property
+    def training(self) -> MRNNTraining:
+        """The part that makes the model what it is."""
+        values = {each.name: getattr(self, each.name) for each in fields(MRNNTraining)}
+        return MRNNTraining(**{**values, "captions": self.whole_images})
+
+
+def train_mrnn(argv: Sequence[str] | None = None) -> int:
+    """Train the model that `argv` asks for, and return the exit status."""
+    about = "Trains the Multimodal RNN on captions and inferred phrases, and writes its folder."
+    options = parse(Options, argv, prog=PROG, description=about)
+    regions, captions = open_table(options.regions, "regions"), open_table(options.captions, "captions")
+    for split in (options.train_split, options.validation_split):
+        captions_of(captions, split)  # it refuses a split that has none
+    facts = {"regions": table_facts(regions), "captions": table_facts(captions)}
+    segments = open_table(options.segments, "segments") if options.segments else None
+    if segments:
+        facts["segments"] = table_facts(segments)
+    data = MRNNData(regions.url, captions.url, segments.url if segments else "")
+    return train_model(STAGE, "mrnn", mrnn.train_mrnn, options.training, data, facts, options)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status (jobs.session.command)."""
+    return command(lambda: train_mrnn(argv))
+
+
+if __name__ == "__main__":
+    # Workers import what they do by its module's name, which __main__ is not.
+    from jobs import train_mrnn as module
+
+    sys.exit(module.main())

@@ -1,0 +1,95 @@
+"""Killed at a random moment and started again: the table is the undisturbed one, and no process stays behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MODULE = "pipelines.extract_regions"
+SEEDS = range(5 if os.environ.get("VSALIGN_LONG") == "1" else 1)
+
+pytestmark = pytest.mark.timeout(400)
+
+
+def at_a_random_moment(stages: Any, output: Path, process: Any, seed: int) -> None:
+    """Wait for up to half of the shards, and a few milliseconds more."""
+    chance = random.Random(seed)
+    stages.wait_for_parts(output, chance.randrange(1, 10), process)
+    time.sleep(chance.uniform(0, 0.03))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_killed_driver_resumes_to_the_same_table(
+    seed: int, workers: str, stages: Any, pictures: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "table"
+    command = stages.small(pictures, output, "--workers", workers)
+    process = stages.start(MODULE, *command)
+    at_a_random_moment(stages, output, process, seed)
+    process.kill()
+    process.communicate()
+    assert stages.all_gone(process.pid), "workers outlived their driver"
+    assert not (output / "_manifest.json").exists()
+    before = {path.name: path.stat().st_mtime_ns for path in output.glob("part-*.parquet")}
+    assert 0 < len(before) < 22
+
+    ended = stages.run(MODULE, *command)
+    assert ended.returncode == 0, ended.stderr
+    assert stages.same_table(output, undisturbed)
+    after = {path.name: path.stat().st_mtime_ns for path in output.glob("part-*.parquet")}
+    assert before.items() <= after.items(), "a committed shard was made again"
+    assert "done before" in ended.stdout
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_killed_worker_ends_the_run_and_the_same_command_goes_on(
+    seed: int, stages: Any, pictures: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "table"
+    command = stages.small(pictures, output, "--workers", "2")
+    process = stages.start(MODULE, *command)
+    at_a_random_moment(stages, output, process, seed)
+    os.kill(random.Random(seed).choice(stages.workers_of(process.pid)), signal.SIGKILL)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 4, said
+    assert said.strip().splitlines()[-1].startswith("error: a worker process died")
+    assert "Traceback" not in said
+    assert stages.all_gone(process.pid), "the other worker stayed"
+    assert stages.run(MODULE, *command).returncode == 0
+    assert stages.same_table(output, undisturbed)
+
+
+def test_a_worker_that_stands_still_ends_the_run(stages: Any, pictures: Path, tmp_path: Path) -> None:
+    output = tmp_path / "table"
+    process = stages.start(MODULE, *stages.small(pictures, output, "--workers", "1", "--stall-timeout", "8"))
+    stages.wait_for_parts(output, 1, process)
+    (worker,) = stages.workers_of(process.pid)
+    os.kill(worker, signal.SIGSTOP)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 4, said
+    assert "--stall-timeout" in said.strip().splitlines()[-1]
+    assert stages.all_gone(process.pid)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_leaves_no_process_and_no_half_file(
+    number: signal.Signals, status: int, stages: Any, pictures: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "table"
+    command = stages.small(pictures, output, "--workers", "1")
+    process = stages.start(MODULE, *command)
+    stages.wait_for_parts(output, 2, process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == status, said
+    assert said.strip().splitlines()[-1].startswith("stopped by") and "Traceback" not in said
+    assert stages.all_gone(process.pid)
+    assert stages.run(MODULE, *command).returncode == 0
+    assert stages.same_table(output, undisturbed)
