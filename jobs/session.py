@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
+from jobs.quiet import without_core_log
 from vsalign.errors import ConfigurationError
 from vsalign.options import exit_status
 
@@ -95,14 +96,17 @@ def session(options: RayOptions, cpus: int) -> Iterator[None]:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
     import ray
 
-    try:
-        _start(options, local)
-        if not local and ray.cluster_resources().get("CPU", 0) < cpus:
-            print(f"waiting for {cpus} CPUs: the cluster {options.place} has fewer now", file=sys.stderr, flush=True)
-        with _sigterm_as_exit():  # after ray.init, which sets a handler of its own
-            yield
-    finally:
-        ray.shutdown()
+    with without_core_log():
+        try:
+            _start(options, local)
+            if not local and ray.cluster_resources().get("CPU", 0) < cpus:
+                print(
+                    f"waiting for {cpus} CPUs: the cluster {options.place} has fewer now", file=sys.stderr, flush=True
+                )
+            with _sigterm_as_exit():  # after ray.init, which sets a handler of its own
+                yield
+        finally:
+            ray.shutdown()
 
 
 def _start(options: RayOptions, local: bool) -> None:

@@ -6,8 +6,9 @@ import contextlib
 import logging
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
 import pyarrow.parquet as pq
@@ -19,11 +20,11 @@ from vsalign.errors import ConfigurationError, VsalignError
 from vsalign.storage import ShardResult, ShardTask, Stage
 from vsalign.storage.layout import MANIFEST
 
-RESTARTS = 100
-"""Times that Ray starts an actor anew: preempted machines end many actors of a long run."""
+TRIES = 4
+"""Times that a shard is begun. Ray starts actors that died again and again, as preempted machines need it; a shard that
+kills its actor each time must not go on for ever."""
 
-RETRIES = 2
-"""Times that a shard is tried again whose actor died: one that kills its actor each time must not go on for ever."""
+STOPPED_WORD = "RunStopped"
 
 
 class ShardWork(Protocol):
@@ -54,31 +55,51 @@ class ShardOptions(RayOptions):
             )
 
 
+class Tries:
+    """An actor that counts how often each shard was begun."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[int] = Counter()
+
+    def begin(self, shard: int) -> int:
+        """Which try this is, from 1 on."""
+        self._begun[shard] += 1
+        return self._begun[shard]
+
+
 class ShardActor:
     """A process that makes shards, one after the other."""
 
-    def __init__(self, work: ShardWork, threads: int) -> None:
+    def __init__(self, work: ShardWork, threads: int, tries: Any) -> None:
         keep_freed_memory()
         import torch
 
         torch.set_num_threads(threads)
-        self._work = work
+        self._work, self._tries = work, tries
         self._make: Callable[[ShardTask], ShardResult] | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Commit the shard of a batch of one task. A person's mistake is a value, which Ray passes on as it is."""
-        (task,) = (
-            ShardTask(int(shard), str(plan_file), int(row_group), int(generation))
-            for shard, plan_file, row_group, generation in zip(
-                *(batch[name] for name in ("shard", "plan_file", "row_group", "generation")), strict=True
-            )
-        )
+        import ray
+
+        ((shard,), (plan_file,), (row_group,), (generation,)) = (batch[field.name] for field in fields(ShardTask))
+        task = ShardTask(int(shard), str(plan_file), int(row_group), int(generation))
         try:
+            if ray.get(self._tries.begin.remote(task.shard)) > TRIES:
+                return _failed(
+                    STOPPED_WORD,
+                    f"shard {task.shard} ended its actor {TRIES} times (killed for memory?): the run was ended, and "
+                    "the same command goes on from what is committed",
+                )
             self._make = self._make or self._work.load()
             result = self._make(task)
         except VsalignError as mistake:
-            return {"inputs": [0], "errors": [0], "mistake": [type(mistake).__name__], "message": [str(mistake)]}
-        return {"inputs": [result.inputs], "errors": [sum(result.errors.values())], "mistake": [""], "message": [""]}
+            return _failed(type(mistake).__name__, str(mistake))
+        return {"inputs": [result.inputs], "errors": [sum(result.errors.values())], "failure": [""], "message": [""]}
+
+
+def _failed(failure: str, message: str) -> dict[str, Any]:
+    return {"inputs": [0], "errors": [0], "failure": [failure], "message": [message]}
 
 
 def make_shards(stage: Stage, work: ShardWork, options: ShardOptions, unit: str) -> int:
@@ -97,8 +118,9 @@ def make_shards(stage: Stage, work: ShardWork, options: ShardOptions, unit: str)
         shown = progress.Progress(None if total is None else total + already, unit, already=already, label=name)
         with session(options, options.cpus_per_actor * max(1, options.actors)), _ticking(shown):
             for done in _results(tasks, work, options):
-                if done["mistake"]:
-                    raise getattr(errors, done["mistake"])(done["message"])
+                if done["failure"]:
+                    kind = RunStopped if done["failure"] == STOPPED_WORD else getattr(errors, done["failure"])
+                    raise kind(done["message"])
                 shown.add(done["inputs"], done["errors"])
     return _report(stage, f"{name} finished", unit, already)
 
@@ -112,15 +134,15 @@ def _results(tasks: list[ShardTask], work: ShardWork, options: ShardOptions) -> 
     context.use_datasource_v2 = False  # the new one makes one block, so one actor's work, of many small inputs
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it logs as an error, it raises too
+    tries = ray.remote(num_cpus=0)(Tries).remote()
     shards = ray.data.from_items([asdict(task) for task in tasks], override_num_blocks=len(tasks))
     results = shards.map_batches(
         ShardActor,
         batch_size=1,
-        fn_constructor_kwargs={"work": work, "threads": options.cpus_per_actor},
+        fn_constructor_kwargs={"work": work, "threads": options.cpus_per_actor, "tries": tries},
         # One shard under way an actor: whoever is free takes the next.
         compute=ray.data.ActorPoolStrategy(size=min(actors, len(tasks)), max_tasks_in_flight_per_actor=1),
         num_cpus=options.cpus_per_actor,
-        ray_remote_args_fn=_remote_arguments,
     )
     try:
         yield from results.iter_rows()
@@ -130,10 +152,6 @@ def _results(tasks: list[ShardTask], work: ShardWork, options: ShardOptions) -> 
             "an actor died or failed (the report stands above; killed for memory?): the run was ended, and the same "
             "command goes on from what is committed"
         ) from error
-
-
-def _remote_arguments() -> dict[str, Any]:
-    return {"max_restarts": RESTARTS, "max_task_retries": RETRIES}
 
 
 def planned_inputs(stage: Stage, tasks: list[ShardTask]) -> int | None:

@@ -111,7 +111,8 @@ def train_worker(run: dict[str, Any]) -> None:
             training.train(training.config, training.data, training.output, work, report, resume)
         except VsalignError as mistake:
             ray.get(board.refuse.remote(type(mistake).__name__, str(mistake)))
-            raise
+            if ray.train.get_context().get_world_size() > 1:
+                raise  # the others may wait for this one; a worker alone just ends, which spares a restart
 
 
 def train_model(

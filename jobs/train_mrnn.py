@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 from jobs.inputs import open_table, table_facts
 from jobs.session import command
@@ -28,12 +28,10 @@ class Options(MRNNTraining, TrainOptions):
 
     regions: str
     """Regions table."""
-    captions: str = field()  # type: ignore[assignment]  # a table here; MRNNTraining's own is called whole_images
+    captions: str
     """Captions table of the same pictures."""
     segments: str = ""
     """Segments table of the same captions: regions with their inferred phrases are learned too."""
-    whole_images: bool = True
-    """Whether whole images with their captions are learned; without, segments alone (the paper's region model)."""
 
     def __post_init__(self) -> None:
         MRNNTraining.__post_init__(self)
@@ -44,8 +42,7 @@ class Options(MRNNTraining, TrainOptions):
     @property
     def training(self) -> MRNNTraining:
         """The part that makes the model what it is."""
-        values = {each.name: getattr(self, each.name) for each in fields(MRNNTraining)}
-        return MRNNTraining(**{**values, "captions": self.whole_images})
+        return MRNNTraining(**{field.name: getattr(self, field.name) for field in fields(MRNNTraining)})
 
 
 def train_mrnn(argv: Sequence[str] | None = None) -> int:

@@ -58,12 +58,14 @@ def runs_here(options: PipelineOptions) -> bool:
 
 
 def worker_count(options: PipelineOptions, workers: int) -> int:
-    """How many worker processes on this machine; 0: in this process. `workers` is --workers, Beam's options say it too."""
+    """How many worker processes on this machine, by --workers or by Beam's own options; 0: in this process."""
     direct = options.view_as(DirectOptions)
     if not runs_here(options):
         if workers:
             runner = options.view_as(StandardOptions).runner
-            raise ConfigurationError(f"--workers starts processes on this machine, which {runner} does not use: leave it out")
+            raise ConfigurationError(
+                f"--workers starts processes on this machine, which {runner} does not use: leave it out"
+            )
         return 0
     if workers or direct.direct_running_mode != "multi_processing":
         return workers

@@ -5,6 +5,7 @@ python -m pipelines.extract_regions --images DIR --output URL
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from pipelines.commit import CommitShard
-from pipelines.launch import Engine, LaunchOptions, command, inputs_done, is_complete, leave
+from pipelines.launch import Engine, LaunchOptions, command, inputs_done, is_complete, is_planned, leave
 from pipelines.picture_options import PictureOptions
 from pipelines.report import print_summary
 from vsalign import tables
@@ -121,10 +122,11 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
         configuration=configuration(options, listing, boxes_sha256),
         properties={"extractor": identity},
     )
+    counts: dict[str, int] = {}
+    shards = None if is_planned(options) else begun(listed(listing, counts))
     stage = Stage(output, overwrite=options.overwrite)
-    if not stage.planned:
-        counts: dict[str, int] = {}
-        stage.plan(listed(listing, counts), IMAGE_PLAN, counts)
+    if shards is not None:
+        stage.plan(shards, IMAGE_PLAN, counts)
     tasks = stage.pending()
     if is_complete(stage, tasks):
         title = f"{STAGE}: the table was complete, nothing was done"
@@ -148,6 +150,11 @@ def listed(listing: Listing, counts: dict[str, int]) -> Iterator[list[dict[str, 
     yield from listing
     skipped = {name: getattr(listing, name) for name in ("archives", "litter", "other", "links", "duplicates")}
     counts.update({name: count for name, count in skipped.items() if count})
+
+
+def begun(shards: Iterator[list[dict[str, str]]]) -> Iterator[list[dict[str, str]]]:
+    """The shards, the first one listed now: an input that holds nothing is told before the folder is claimed."""
+    return itertools.chain([next(shards)], shards)
 
 
 def configuration(options: Options, listing: Listing, boxes_sha256: str) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from vsalign import progress
 from vsalign.errors import ConfigurationError, TableError, VsalignError
 from vsalign.images.sources import ARCHIVE
 from vsalign.options import exit_status, options_of
-from vsalign.storage import ShardTask, Stage
+from vsalign.storage import Folder, ShardTask, Stage
+from vsalign.storage.layout import MANIFEST, PLAN
 from vsalign.storage.shards import check_shard
-from vsalign.storage.layout import MANIFEST
 
 STOPPED = 4
 """Exit status of a run that ended before its table was whole through no fault of the command: start it again."""
@@ -51,7 +51,7 @@ class LaunchOptions:
     workers: int = 0
     """Worker processes on this machine; 0: everything in this process. Not for runners that bring their own."""
     stall_timeout: float = 1800.0
-    """Seconds without a committed shard and without any computing after which a run on this machine is ended; 0: never."""
+    """Seconds without a committed shard and without any computing after which a run here is ended; 0: never."""
 
     def __post_init__(self) -> None:
         if not self.output.strip():
@@ -185,6 +185,11 @@ def _planned_inputs(stage: Stage, tasks: list[ShardTask]) -> int | None:
     return total
 
 
+def is_planned(launch: LaunchOptions) -> bool:
+    """Whether the table at --output has a plan that this run goes on with: then the input need not be listed."""
+    return not launch.overwrite and Folder(launch.output).exists(PLAN)
+
+
 def is_complete(stage: Stage, tasks: list[ShardTask]) -> bool:
     """Whether the table was finished by an earlier run, with nothing left to do."""
     return not tasks and stage.folder.exists(MANIFEST)
@@ -197,7 +202,11 @@ def inputs_done(stage: Stage, tasks: list[ShardTask]) -> int:
 
 
 def command(main: Callable[[], int | None]) -> int:
-    """Run a stage and return its exit status: 0, 2 for a person's mistake, 3 where an archive ended early, 4 (STOPPED)."""
+    """Run a stage and return its exit status.
+
+    0; 2 for a person's mistake; 3 where an archive ended early; 4 (STOPPED) where a worker died, stood still or failed;
+    130 and 143 after Ctrl-C and SIGTERM.
+    """
     try:
         return exit_status(main)
     except RunStopped as stopped:

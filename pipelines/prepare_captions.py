@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import apache_beam as beam
 
 from pipelines.commit import CommitShard
-from pipelines.launch import Engine, LaunchOptions, command, inputs_done, is_complete, leave
+from pipelines.launch import Engine, LaunchOptions, command, inputs_done, is_complete, is_planned, leave
 from pipelines.picture_options import PictureOptions
 from pipelines.report import print_summary
 from vsalign import tables
@@ -24,10 +24,12 @@ from vsalign.datasets.flickr import find_split_lists
 from vsalign.datasets.prepare import (
     CAPTION_PLAN,
     ImageNames,
+    PlannedCaptions,
     captions_per_image,
     plan_captions,
     prepare_shard,
 )
+from vsalign.datasets.records import CaptionRecord, Reading
 from vsalign.errors import ConfigurationError, Reason
 from vsalign.images import list_images, read_images
 from vsalign.options import parse
@@ -111,14 +113,11 @@ def prepare_captions(argv: Sequence[str] | None = None) -> int:
         options.captions, options.format, options.splits.given(), options.split or None, options.restval
     )
     output = Output(options.output, "captions", tables.CAPTIONS, STAGE, configuration(options))
+    # Before the folder is claimed or overwritten: a mistake in the captions leaves it as it was.
+    plan = None if is_planned(options) else plan_of(options, reading)
     stage = Stage(output, overwrite=options.overwrite)
-    if not stage.planned:
-        images = ImageNames(existing_images(options))
-        plan = plan_captions(
-            reading, images, uri=options.captions, tune=options.tune, default_split=options.default_split
-        )
-        noted = {name: reading.counts[name] for name in ("blank_lines", "restval_images") if reading.counts[name]}
-        stage.plan(plan.shards(), CAPTION_PLAN, {**plan.counts, **noted})
+    if plan is not None:
+        stage.plan(plan.shards(), CAPTION_PLAN, plan.counts)
     tasks = stage.pending()
     if is_complete(stage, tasks):
         return report(options.output, "prepare_captions: the table was complete, nothing was done", None)
@@ -133,6 +132,14 @@ def prepare_captions(argv: Sequence[str] | None = None) -> int:
     return report(options.output, "prepare_captions finished", already)
 
 
+def plan_of(options: Options, reading: Reading[CaptionRecord]) -> PlannedCaptions:
+    """Every line of the captions file with its picture and split."""
+    images = ImageNames(existing_images(options))
+    plan = plan_captions(reading, images, uri=options.captions, tune=options.tune, default_split=options.default_split)
+    noted = {name: reading.counts[name] for name in ("blank_lines", "restval_images") if reading.counts[name]}
+    return replace(plan, counts={**plan.counts, **noted})
+
+
 def configuration(options: Options) -> dict[str, Any]:
     """What changes a row, by value: files by their content, so that another file of the same name is refused."""
     lists = options.splits.given()
@@ -143,6 +150,7 @@ def configuration(options: Options) -> dict[str, Any]:
         "captions_sha256": sha256(options.captions),
         "splits_sha256": {split: sha256(path) for split, path in sorted((lists or {}).items())},
         "pictures": options.images or options.regions,
+        **{name: getattr(options, name) for name in ("kind", "root", "bytes_column", "id_column")},
         **{name: getattr(options, name) for name in ("split", "restval", "default_split", "tune", "max_tokens")},
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import signal
@@ -12,11 +13,22 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+import grpc
+
 BUSY = 0.05
 """Share of one core, averaged over the time-out, below which workers stand still: a guess, far below decoding one
 picture and far above a worker that waits."""
 
+LOOKS_SHARE = 0.05
+"""Part of the time-out between two looks at the processes: each walks through all of the machine's."""
+
 WORKER_MODULE = "pipelines.worker"
+
+WAITING_THREAD = "run_worker"
+"""Beam's thread in the driver that waits for the end of a worker process, and raises when it failed."""
+
+_DATA_LOG = logging.getLogger("apache_beam.runners.worker.data_plane")
+"""Logs a traceback for every connection that broke."""
 
 
 class RunStopped(Exception):
@@ -33,11 +45,13 @@ class Watchdog:
     def __init__(self, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._timeout, self._clock = timeout, clock
         self._moved, self._committed, self._cpu = clock(), 0, 0.0
+        self._looked = self._moved
         self._died: str | None = None
 
     def __enter__(self) -> Watchdog:
         self._thread_hook = threading.excepthook
         threading.excepthook = self._notice
+        _DATA_LOG.addFilter(_is_no_broken_connection)
         self._moved = self._clock()
         return self
 
@@ -46,8 +60,9 @@ class Watchdog:
     ) -> None:
         if kind is None:
             threading.excepthook = self._thread_hook
+            _DATA_LOG.removeFilter(_is_no_broken_connection)
             return
-        # The hook stays: the threads that waited for these processes are still to raise.
+        # The hook and the filter stay: the threads that waited for these processes are still to raise.
         for worker in worker_processes():
             _kill(worker)
 
@@ -58,10 +73,11 @@ class Watchdog:
                 f"a worker process died ({self._died}; killed for memory?): the run was ended, and the same command "
                 "goes on from what is committed"
             )
-        if not self._timeout:
-            return
-        cpu = sum(cpu_seconds(process) for process in worker_processes() or [os.getpid()])
         now = self._clock()
+        if not self._timeout or now - self._looked < LOOKS_SHARE * self._timeout:
+            return
+        self._looked = now
+        cpu = sum(cpu_seconds(process) for process in worker_processes() or [os.getpid()])
         if committed != self._committed or abs(cpu - self._cpu) > BUSY * self._timeout:
             self._moved, self._committed, self._cpu = now, committed, cpu
         elif now - self._moved > self._timeout:
@@ -71,11 +87,15 @@ class Watchdog:
             )
 
     def _notice(self, failure: threading.ExceptHookArgs) -> None:
-        # Beam waits for each worker process in a thread of this name, which raises when the process failed.
-        if failure.thread is not None and failure.thread.name == "run_worker":
+        name = failure.thread.name if failure.thread is not None else ""
+        if name == WAITING_THREAD:
             self._died = str(failure.exc_value)
-        else:
+        elif not isinstance(failure.exc_value, grpc.RpcError):  # a broken connection says nothing new
             self._thread_hook(failure)
+
+
+def _is_no_broken_connection(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Failed to read inputs in the data plane")
 
 
 def worker_processes() -> list[int]:

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from vsalign.alignment.model import AlignmentModel, AlignmentModelConfig
-from vsalign.errors import MissingInputError, ModelError
+from vsalign.errors import ConfigurationError, MissingInputError, ModelError
 from vsalign.generation.mrnn import MRNN, MRNNConfig
 from vsalign.storage import Folder
 from vsalign.text import Vocabulary
@@ -25,6 +25,9 @@ KINDS: dict[str, tuple[type[Any], type[Any]]] = {
 }
 CONFIG, WEIGHTS, VOCABULARY, CARD = "config.json", "model.safetensors", "vocabulary.json", "model_card.md"
 FORMAT_VERSION = 1
+ENTRIES = (
+    "kind", "model", "feature_dim", "vocabulary_size", "vocabulary_sha256", "weights_sha256", "extractor", "training"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ def read_config(url: str) -> dict[str, Any]:
         raise ModelError(
             f"{url}/{CONFIG} is not of format version {FORMAT_VERSION}: train the model again with this vsalign"
         )
+    if missing := [name for name in ENTRIES if name not in config]:
+        raise ModelError(f"{url}/{CONFIG} lacks {', '.join(missing)}: copy the model folder again")
     return config
 
 
@@ -93,13 +98,17 @@ def load_model(url: str, kind: str) -> LoadedModel:
 
     config = read_config(url)
     if config["kind"] != kind:
-        raise ModelError(f"{url} holds a model of the kind {config['kind']!r} where {kind!r} is needed")
+        raise ModelError(
+            f"{url} holds a model of the kind {config['kind']!r} where {kind!r} is needed: name another folder"
+        )
     folder = Folder(url)
     try:
         weights = folder.read(WEIGHTS)
-        vocabulary = Vocabulary.from_json(folder.read(VOCABULARY).decode())
+        vocabulary = Vocabulary.from_json(folder.read(VOCABULARY).decode(errors="replace"))
     except FileNotFoundError as error:
         raise ModelError(f"the model {url} lacks a file ({error}): copy the model folder again") from error
+    except ModelError as error:
+        raise ModelError(f"{url}/{VOCABULARY}: {error}") from error
     if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
         raise ModelError(f"{url}/{WEIGHTS} is not the file that {CONFIG} names: copy the model folder again")
     if vocabulary.sha256 != config["vocabulary_sha256"]:
@@ -107,11 +116,13 @@ def load_model(url: str, kind: str) -> LoadedModel:
             f"{url}/{VOCABULARY} is not the vocabulary that the model was trained with: copy the model folder again"
         )
     model_class, config_class = KINDS[kind]
-    model = model_class(config["feature_dim"], config["vocabulary_size"], config_class(**config["model"]))
     try:
+        model = model_class(config["feature_dim"], config["vocabulary_size"], config_class(**config["model"]))
         model.load_state_dict(load(weights))
-    except (SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{url}/{WEIGHTS} does not fit its {CONFIG}: {str(error).splitlines()[0]}") from error
+    except (SafetensorError, RuntimeError, TypeError, ConfigurationError) as error:
+        raise ModelError(
+            f"{url}/{WEIGHTS} does not fit its {CONFIG} ({str(error).splitlines()[0]}): copy the model folder again"
+        ) from error
     return LoadedModel(url, kind, model.eval(), vocabulary, config["extractor"], config["training"])
 
 
@@ -120,7 +131,8 @@ def _card(config: dict[str, Any]) -> str:
     training = json.dumps(config["training"], indent=1)
     return (
         f"# {names[config['kind']]}\n\n"
-        "Method: Karpathy and Fei-Fei, *Deep Visual-Semantic Alignments for Generating Image Descriptions* (CVPR 2015).\n\n"
+        "Method: Karpathy and Fei-Fei, *Deep Visual-Semantic Alignments for Generating Image Descriptions* "
+        "(CVPR 2015).\n\n"
         f"- Regions: `{config['extractor'].get('name')}`, {config['feature_dim']} numbers a region, "
         f"weights SHA-256 `{config['extractor'].get('weights_sha256')}`\n"
         f"- Vocabulary: {config['vocabulary_size']} words, SHA-256 `{config['vocabulary_sha256']}`\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 import subprocess
@@ -28,21 +29,25 @@ class Road:
         """The path of something below the road's folder."""
         return str(self.output / name)
 
-    def run(self, module: str, *arguments: str) -> None:
-        """Run `python -m module arguments…`, shown as it would be typed; leaves with its exit status where it fails."""
+    def run(self, module: str, *words: str, **options: str | int | float | bool) -> None:
+        """Run `python -m module words… --option value…`, shown as it would be typed; leaves with its exit status.
+
+        `decode__beam=7` is `--decode.beam 7`, `whole_images=False` is `--no-whole-images`.
+        """
+        arguments = [*words, *itertools.chain.from_iterable(_option(name, value) for name, value in options.items())]
         print(f"\n$ python -m {module} {shlex.join(arguments)}", flush=True)
         started = time.monotonic()
         status = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
         if status not in (0, ARCHIVE_CUT):
             print(f"The road stops here: {module} ended with exit status {status}.", file=sys.stderr)
             sys.exit(status if status > 0 else 1)
-        print(f"[{time.monotonic() - started:.0f} s, {time.monotonic() - self.started:.0f} s in all]", flush=True)
+        print(f"[{time.monotonic() - started:.0f} s, {self.seconds:.0f} s in all]", flush=True)
 
-    def figures(self, name: str, command: str, *arguments: str) -> dict[str, float]:
+    def figures(self, name: str, command: str, **options: str | int | float | bool) -> dict[str, float]:
         """Run `vsalign evaluate command …` and give the figures that it wrote."""
         file = self.output / "figures" / f"{name}.json"
         file.parent.mkdir(exist_ok=True)
-        self.run("vsalign.cli", "evaluate", command, *arguments, "--json", str(file))
+        self.run("vsalign.cli", "evaluate", command, **options, json=str(file))
         figures: dict[str, float] = json.loads(file.read_text())
         return figures
 
@@ -59,3 +64,10 @@ class Road:
         for key, entry in figures.items():
             print(f"  {key:<{width}}  {entry.value:8.3f}  {entry.unit}")
         print(f"  took {self.seconds:.0f} s; figures: {self.output / 'results.json'}\n  gallery: {gallery}")
+
+
+def _option(name: str, value: str | int | float | bool) -> list[str]:
+    flag = name.replace("__", ".").replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", str(value)]

@@ -61,14 +61,11 @@ def photographs(road: Road) -> None:
     """Real photographs: fixed boxes as their regions, described by the scenes' models."""
     folder = road.output / "photographs"
     images, boxes = _copy_photographs(folder / "images"), str(folder / "regions")
-    road.run("pipelines.extract_regions", "--images", images, "--output", boxes)
-    road.run(
-        "jobs.caption_images", "--images", images, "--model", road.path("mrnn"), "--region-model", road.path("mrnn-regions"),
-        "--extractor.boxes", boxes, "--output", str(folder / "descriptions"),
-    )  # fmt: skip
-    road.run(
-        "vsalign.cli", "gallery", "--descriptions", str(folder / "descriptions"), "--output", str(folder / "gallery")
-    )
+    road.run("pipelines.extract_regions", images=images, output=boxes)
+    models = {"model": road.path("mrnn"), "region_model": road.path("mrnn-regions")}
+    descriptions = str(folder / "descriptions")
+    road.run("jobs.caption_images", images=images, **models, extractor__boxes=boxes, output=descriptions)
+    road.run("vsalign.cli", "gallery", descriptions=descriptions, output=str(folder / "gallery"))
 
 
 def _copy_photographs(folder: Path) -> str:

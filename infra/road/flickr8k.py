@@ -16,10 +16,10 @@ from infra.road.commands import Road
 from vsalign.errors import MissingInputError
 from vsalign.options import exit_status, parse
 
-TUNE_IMAGES = "1000"
-BETA = "1.0"
+TUNE_IMAGES = 1000
+BETA = 1.0
 """Of the segments' MRF."""
-BEAM = "7"
+BEAM = 7
 """The paper's."""
 
 
@@ -48,61 +48,33 @@ def run(options: FlickrOptions) -> int:
             raise MissingInputError(f"{data} has no {name}: DATA is the folder with Flickr8k's images/ and lists")
     road = Road(Path(options.output))
     images, regions, captions = str(data / "images"), road.path("regions"), road.path("captions")
-    tables = ("--regions", regions, "--captions", captions)
-    token_file = str(data / "Flickr8k.token.txt")
+    segments, descriptions = road.path("segments"), road.path("descriptions")
+    tables = {"regions": regions, "captions": captions}
+    models = {name: road.path(name) for name in ("alignment", "mrnn", "mrnn-regions")}
 
-    road.run("pipelines.extract_regions", "--images", images, "--output", regions)
-    road.run(
-        "pipelines.prepare_captions",
-        "--captions",
-        token_file,
-        "--images",
-        images,
-        "--tune",
-        TUNE_IMAGES,
-        "--output",
-        captions,
-    )
-    road.run("jobs.train_alignment", *tables, "--output", road.path("alignment"))
-    road.run(
-        "jobs.align_segments",
-        *tables,
-        "--model",
-        road.path("alignment"),
-        "--beta",
-        BETA,
-        "--output",
-        road.path("segments"),
-    )
-    road.run("jobs.train_mrnn", *tables, "--output", road.path("mrnn"))
-    road.run(
-        "jobs.train_mrnn",
-        *tables,
-        "--segments",
-        road.path("segments"),
-        "--no-captions",
-        "--output",
-        road.path("mrnn-regions"),
-    )
+    road.run("pipelines.extract_regions", images=images, output=regions)
+    token_file = str(data / "Flickr8k.token.txt")
+    road.run("pipelines.prepare_captions", captions=token_file, images=images, tune=TUNE_IMAGES, output=captions)
+    road.run("jobs.train_alignment", **tables, output=models["alignment"])
+    road.run("jobs.align_segments", **tables, model=models["alignment"], beta=BETA, output=segments)
+    road.run("jobs.train_mrnn", **tables, output=models["mrnn"])
+    road.run("jobs.train_mrnn", **tables, segments=segments, whole_images=False, output=models["mrnn-regions"])
+    describers = {"model": models["mrnn"], "region_model": models["mrnn-regions"]}
     dev = _list_of_dev_images(data, road)
+    road.run("jobs.caption_images", images=dev, root=images, **describers, decode__beam=BEAM, output=descriptions)
     road.run(
-        "jobs.caption_images", "--images", dev, "--root", images, "--model", road.path("mrnn"),
-        "--region-model", road.path("mrnn-regions"), "--decode.beam", BEAM, "--output", road.path("descriptions"),
-    )  # fmt: skip
-    road.run(
-        "vsalign.cli", "gallery", "--descriptions", road.path("descriptions"), "--captions", captions,
-        "--segments", road.path("segments"), "--output", road.path("gallery"),
-    )  # fmt: skip
+        "vsalign.cli", "gallery", descriptions=descriptions, **tables, segments=segments, output=road.path("gallery")
+    )
     figures = _figures(road, tables, data)
     road.finish("Flickr8k, dev split", figures, road.path("gallery/index.html"))
     return 0
 
 
-def _figures(road: Road, tables: tuple[str, ...], data: Path) -> dict[str, Figure]:
-    captions, model = tables[2:], ("--model", road.path("alignment"))
-    ranking = road.figures("ranking", "ranking", *tables, *model)
-    described = road.figures("descriptions", "descriptions", *captions, "--descriptions", road.path("descriptions"))
-    nearest = road.figures("nearest", "descriptions", *tables[:2], *captions)
+def _figures(road: Road, tables: dict[str, str], data: Path) -> dict[str, Figure]:
+    model, captions = road.path("alignment"), tables["captions"]
+    ranking = road.figures("ranking", "ranking", **tables, model=model)
+    described = road.figures("descriptions", "descriptions", captions=captions, descriptions=road.path("descriptions"))
+    nearest = road.figures("nearest", "descriptions", **tables)
     values = {
         **{name: ranking[name] for name in ranking if name.startswith(("annotation", "search", "rsum"))},
         **{f"{name.removeprefix('chance_')}_chance": ranking[name] for name in ranking if name.startswith("chance")},
@@ -111,7 +83,7 @@ def _figures(road: Road, tables: tuple[str, ...], data: Path) -> dict[str, Figur
     }
     entities = data.parent / "flickr30k_entities" / "annotations.zip"
     if entities.exists():
-        found = road.figures("grounding", "grounding", *tables, *model, "--truth", str(entities), "--rescale")
+        found = road.figures("grounding", "grounding", **tables, model=model, truth=str(entities), rescale=True)
         values |= {f"grounding_{name}": 100 * value for name, value in found.items() if name != "phrases"}
     return {f"road.flickr8k_dev.{name}": _figure(name, value) for name, value in values.items()}
 

@@ -14,6 +14,9 @@ from infra.results import Figure, figure
 from infra.road.commands import Road
 from vsalign.options import exit_status, parse
 
+BETA = 1.0
+"""Of the segments' MRF: chosen on the tune split."""
+
 
 @dataclass(frozen=True)
 class ScenesOptions:
@@ -49,56 +52,42 @@ def run(options: ScenesOptions) -> int:
 def scenes_road(road: Road, options: ScenesOptions, command: str) -> dict[str, Figure]:
     """Every stage on scenes, and its figures."""
     scenes = road.path("scenes")
-    images, regions, captions = f"{scenes}/images", road.path("regions"), road.path("captions")
-    tables = ("--regions", regions, "--captions", captions)
-    segments = ("--segments", road.path("segments"))
-    seed = ("--training.seed", str(options.seed))
-    mrnn = (*seed, "--training.epochs", str(options.mrnn_epochs))
-    road.run("vsalign.cli", "scenes", "--output", scenes, "--count", str(options.count), "--seed", str(options.seed))
+    images, boxes = f"{scenes}/images", f"{scenes}/boxes.json"
+    regions, captions, segments = road.path("regions"), road.path("captions"), road.path("segments")
+    tables = {"regions": regions, "captions": captions}
+    models = {name: road.path(name) for name in ("alignment", "mrnn", "mrnn-regions")}
+    mrnn: dict[str, str | int] = {**tables, "seed": options.seed, "epochs": options.mrnn_epochs}
+
+    road.run("vsalign.cli", "scenes", output=scenes, count=options.count, seed=options.seed)
     road.run(
-        "pipelines.extract_regions", "--images", images, "--extractor.name", "given",
-        "--extractor.boxes", f"{scenes}/boxes.json", "--output", regions,
-    )  # fmt: skip
-    road.run(
-        "pipelines.prepare_captions", "--captions", f"{scenes}/captions.txt", "--images", images, "--output", captions
+        "pipelines.extract_regions", images=images, extractor__name="given", extractor__boxes=boxes, output=regions
     )
+    road.run("pipelines.prepare_captions", captions=f"{scenes}/captions.txt", images=images, output=captions)
     road.run(
-        "jobs.train_alignment", *tables, *seed, "--training.epochs", str(options.alignment_epochs),
-        "--output", road.path("alignment"),
-    )  # fmt: skip
-    road.run(
-        "jobs.align_segments",
-        *tables,
-        "--model",
-        road.path("alignment"),
-        "--beta",
-        "1.0",
-        "--output",
-        road.path("segments"),
+        "jobs.train_alignment", **tables, seed=options.seed, epochs=options.alignment_epochs, output=models["alignment"]
     )
-    road.run("jobs.train_mrnn", *tables, *mrnn, "--output", road.path("mrnn"))
-    road.run("jobs.train_mrnn", *tables, *segments, "--no-captions", *mrnn, "--output", road.path("mrnn-regions"))
+    road.run("jobs.align_segments", **tables, model=models["alignment"], beta=BETA, output=segments)
+    road.run("jobs.train_mrnn", **mrnn, output=models["mrnn"])
+    road.run("jobs.train_mrnn", **mrnn, segments=segments, whole_images=False, output=models["mrnn-regions"])
+    described = {"images": _dev_list(scenes, road), "root": images, "extractor__boxes": boxes}
+    describers = {"model": models["mrnn"], "region_model": models["mrnn-regions"]}
+    descriptions = road.path("descriptions")
+    road.run("jobs.caption_images", **described, **describers, output=descriptions)
     road.run(
-        "jobs.caption_images", "--images", _dev_list(scenes, road), "--root", images, "--model", road.path("mrnn"),
-        "--region-model", road.path("mrnn-regions"), "--extractor.boxes", f"{scenes}/boxes.json",
-        "--output", road.path("descriptions"),
-    )  # fmt: skip
-    road.run(
-        "vsalign.cli", "gallery", "--descriptions", road.path("descriptions"), "--captions", captions, *segments,
-        "--output", road.path("gallery"),
-    )  # fmt: skip
+        "vsalign.cli", "gallery", descriptions=descriptions, **tables, segments=segments, output=road.path("gallery")
+    )
     return _figures(road, tables, scenes, f"{options.count} scenes, dev split", command)
 
 
-def _figures(road: Road, tables: tuple[str, ...], scenes: str, split: str, command: str) -> dict[str, Figure]:
-    model, captions = ("--model", road.path("alignment")), tables[2:]
-    described = ("--descriptions", road.path("descriptions"))
-    java_free = ("--tokenizer", "simple", "--no-meteor")
-    ranking = road.figures("ranking", "ranking", *tables, *model)
-    grounding = road.figures("grounding", "grounding", *tables, *model, "--truth", f"{scenes}/phrases.jsonl")
-    words = road.figures("region-words", "region-words", *described, "--objects", f"{scenes}/objects.jsonl")
-    captioned = road.figures("descriptions", "descriptions", *captions, *described, *java_free)
-    nearest = road.figures("nearest", "descriptions", *tables, *java_free)
+def _figures(road: Road, tables: dict[str, str], scenes: str, split: str, command: str) -> dict[str, Figure]:
+    model, captions, descriptions = road.path("alignment"), tables["captions"], road.path("descriptions")
+    java_free: dict[str, str | bool] = {"tokenizer": "simple", "meteor": False}
+    ranking = road.figures("ranking", "ranking", **tables, model=model)
+    grounding = road.figures("grounding", "grounding", **tables, model=model, truth=f"{scenes}/phrases.jsonl")
+    objects = f"{scenes}/objects.jsonl"
+    words = road.figures("region-words", "region-words", descriptions=descriptions, objects=objects)
+    captioned = road.figures("descriptions", "descriptions", captions=captions, descriptions=descriptions, **java_free)
+    nearest = road.figures("nearest", "descriptions", **tables, **java_free)
     values = {
         "annotation_r1": (ranking["annotation_r1"], "per cent"),
         "search_r1": (ranking["search_r1"], "per cent"),

@@ -67,9 +67,7 @@ def test_two_worker_processes_give_the_same_table(
     assert "44 of 44 images (100.0 %)" in ended.stderr and "4 errors" in ended.stderr
 
 
-def test_a_portable_runner_gives_the_same_table(
-    stages: Any, pictures: Path, undisturbed: Path, tmp_path: Path
-) -> None:
+def test_a_portable_runner_gives_the_same_table(stages: Any, pictures: Path, undisturbed: Path, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

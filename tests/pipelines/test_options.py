@@ -48,6 +48,16 @@ def test_a_mistake_is_one_sentence_and_leaves_no_trace(
     assert not (tmp_path / "table").exists()
 
 
+def test_an_input_without_pictures_is_told_before_the_folder_is_claimed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "notes.txt").write_text("no picture")
+    assert extract_regions.main(["--images", str(tmp_path / "photos"), "--output", str(tmp_path / "table")]) == 2
+    assert "holds nothing to read" in capsys.readouterr().err
+    assert not (tmp_path / "table").exists()
+
+
 def test_help_lists_the_options_of_every_part(capsys: pytest.CaptureFixture[str]) -> None:
     for main, flags in (
         (extract_regions.main, ("--images", "--extractor.name", "--batch-size", "--workers", "--shard-size")),

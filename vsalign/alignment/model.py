@@ -17,6 +17,13 @@ from torch import Tensor, nn
 
 from vsalign.errors import ConfigurationError
 
+INPUT_SCALE, OUTPUT_INIT, WORD_INIT = 0.25, 0.6, 0.1
+"""Scales of the standardised features, of W_m and W_d at the start, and of the word vectors at the start.
+
+Measured on Flickr8k's tune split: with them the first scores spread by about the margin. Larger ones make the summed
+hinges of a batch diverge under SGD with momentum in the first hundred steps.
+"""
+
 
 @dataclass(frozen=True)
 class AlignmentModelConfig:
@@ -39,6 +46,11 @@ class AlignmentModelConfig:
             )
 
 
+def _scale(weight: Tensor, factor: float) -> None:
+    with torch.no_grad():
+        weight.mul_(factor)
+
+
 class RegionProjection(nn.Module):
     """v_i = W_m · CNN(I_b) + b_m, for features standardised by the training set's mean and scale.
 
@@ -55,6 +67,7 @@ class RegionProjection(nn.Module):
         self.register_buffer("scale", torch.ones(()))
         self.dropout = nn.Dropout(config.dropout)
         self.W_m = nn.Linear(feature_dim, config.h)
+        _scale(self.W_m.weight, OUTPUT_INIT)
 
     def standardise(self, mean: Tensor, scale: float) -> None:
         """Set the mean (D,) and the scale of the training features, once, before training."""
@@ -63,7 +76,7 @@ class RegionProjection(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(..., D) -> (..., h)."""
-        return self.W_m(self.dropout((features - self.mean) / self.scale))
+        return self.W_m(self.dropout((features - self.mean) * (INPUT_SCALE / self.scale)))
 
 
 class BRNN(nn.Module):
@@ -77,11 +90,12 @@ class BRNN(nn.Module):
         self.W_b = nn.Linear(config.hidden, config.hidden)
         self.W_d = nn.Linear(config.hidden, config.h)
         self.dropout = nn.Dropout(config.dropout)
+        nn.init.normal_(self.W_w.weight, std=WORD_INIT)
+        _scale(self.W_d.weight, OUTPUT_INIT)
         # An identity keeps a ReLU recurrence from dying or exploding at the start (Le, Jaitly, Hinton 2015).
         for recurrent in (self.W_f, self.W_b):
             nn.init.eye_(recurrent.weight)
-            with torch.no_grad():
-                recurrent.weight.mul_(0.5)
+            _scale(recurrent.weight, 0.5)
             nn.init.zeros_(recurrent.bias)
 
     def forward(self, words: Tensor, lengths: Tensor) -> Tensor:

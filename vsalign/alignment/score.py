@@ -49,7 +49,7 @@ class _BestRegion(torch.autograd.Function):
         return best
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
         v, words, winner = ctx.saved_tensors
         (gradient,) = gradients
@@ -69,4 +69,4 @@ class _BestRegion(torch.autograd.Function):
 def _sparse_product(row: Tensor, column: Tensor, weight: Tensor, shape: tuple[int, int], dense: Tensor) -> Tensor:
     """The product of a sparse (rows, columns) matrix, given by its entries, with a dense (columns, h) one."""
     matrix = torch.sparse_coo_tensor(torch.stack([row, column]), weight, shape, check_invariants=False)
-    return matrix.coalesce().to_sparse_csr() @ dense
+    return matrix.coalesce() @ dense

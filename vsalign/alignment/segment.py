@@ -38,6 +38,8 @@ def decode_labels(unary: Tensor, lengths: Tensor, beta: float) -> Tensor:
     if not beta >= 0:
         raise ConfigurationError(f"beta is {beta}: give 0 (every word for itself) or more")
     sentences, steps, regions = unary.shape
+    if not steps:
+        return torch.zeros(sentences, 0, dtype=torch.long, device=unary.device)
     value = unary[:, 0]
     came_from = torch.zeros(sentences, steps, regions, dtype=torch.int32, device=unary.device)
     stay_at = torch.arange(regions, device=unary.device)

@@ -47,7 +47,7 @@ class ImageNames:
     def match(self, name: str) -> str:
         """The image_id that `name` means: that very path; else the only one of which it is the end, or that is its end.
 
-        `0001.jpg` and `a/0001.jpg` mean photos/a/0001.jpg, where no other picture fits; `0001` does too, where none fits
+        `0001.jpg` and `a/0001.jpg` mean photos/a/0001.jpg where no other picture fits; `0001` does too, where none fits
         with an extension. Raises InputError(MISSING_IMAGE) where none fits, or several, which the message lists.
         """
         if name in self.ids:
@@ -59,12 +59,8 @@ class ImageNames:
             if len(found) == 1:
                 return found[0]
             if found:
-                shown = ", ".join(found[:SHOWN]) + (
-                    f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-                )
-                raise InputError(
-                    Reason.MISSING_IMAGE, f"{name} is ambiguous: {len(found)} pictures fit it ({shown})."
-                )
+                shown = ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+                raise InputError(Reason.MISSING_IMAGE, f"{name} is ambiguous: {len(found)} pictures fit it ({shown}).")
         raise InputError(Reason.MISSING_IMAGE, f"there is no picture {name}.")
 
 
@@ -107,9 +103,7 @@ def plan_captions(
     splits = _one_split_each(used)
     splits |= dict.fromkeys(held_out(used, tune), "tune")
     lines = [
-        _planned_error(item, uri)
-        if isinstance(item, InputError)
-        else _planned_caption(*item, splits[item[1]], uri)
+        _planned_error(item, uri) if isinstance(item, InputError) else _planned_caption(*item, splits[item[1]], uri)
         for item in matched
     ]
     counts = {"images_without_caption": len(images.ids - splits.keys())}
@@ -128,20 +122,16 @@ def held_out(captions: Iterable[tuple[CaptionRecord, str]], count: int) -> list[
         return []
     captions = list(captions)
     if any(record.split == "tune" for record, _ in captions):
-        raise ConfigurationError(
-            f"--tune {count}: the captions file has a split tune already; leave --tune out"
-        )
+        raise ConfigurationError(f"--tune {count}: the captions file has a split tune already; leave --tune out")
     names: dict[str, str] = {}
     for record, image_id in captions:
         if record.split == "train":
             names[image_id] = min(record.image_name, names.get(image_id, record.image_name))
     if len(names) <= count:
         raise ConfigurationError(
-            f"--tune {count} would leave none of the {len(names)} training pictures with captions: give a smaller number"
+            f"--tune {count} would leave none of the {len(names)} training pictures: give a smaller number"
         )
-    return sorted(names, key=lambda image_id: (hashlib.sha256(names[image_id].encode()).digest(), image_id))[
-        :count
-    ]
+    return sorted(names, key=lambda image_id: (hashlib.sha256(names[image_id].encode()).digest(), image_id))[:count]
 
 
 def prepare_shard(lines: Iterable[dict[str, Any]], max_tokens: int, writer: ShardWriter) -> ShardResult:

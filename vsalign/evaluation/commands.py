@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vsalign.checkpoint import load_model
+from vsalign.checkpoint import LoadedModel, load_model
 from vsalign.errors import ConfigurationError, InputError
 from vsalign.options import parse
 from vsalign.storage import Folder, TableReader
+from vsalign.storage.folder import split_url
 from vsalign.training.texts import Caption, captions_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RankingOptions:
     """What `vsalign evaluate ranking` reads."""
 
@@ -27,9 +28,16 @@ class RankingOptions:
     model: str
     """Folder of the alignment model."""
     split: str = "dev"
-    """The captions that are ranked, with their images."""
+    """The captions that are measured, with their images."""
     json: str = ""
     """File that the figures are also written to."""
+
+    def open(self) -> tuple[TableReader, list[Caption], LoadedModel]:
+        """The regions, the split's captions, and the model; raises VsalignError where they do not go together."""
+        regions, captions = TableReader(self.regions, "regions"), TableReader(self.captions, "captions")
+        model = load_model(self.model, "alignment")
+        regions.require_extractor(model.extractor, self.model)
+        return regions, captions_of(captions, self.split), model
 
 
 def ranking(argv: Sequence[str] | None = None) -> int:
@@ -39,10 +47,8 @@ def ranking(argv: Sequence[str] | None = None) -> int:
     options = parse(
         RankingOptions, argv, prog="vsalign evaluate ranking", description="Recall at K, sentences to images and back."
     )
-    regions, captions = TableReader(options.regions, "regions"), TableReader(options.captions, "captions")
-    model = load_model(options.model, "alignment")
-    regions.require_extractor(model.extractor, options.model)
-    result = evaluate_ranking(model.model, regions, captions_of(captions, options.split), model.vocabulary)
+    regions, captions, model = options.open()
+    result = evaluate_ranking(model.model, regions, captions, model.vocabulary)
     print(result)
     chance = {f"chance_{name}_r1": getattr(result, name).chance[1] for name in ("annotation", "search")}
     medians = {f"{name}_median_rank": getattr(result, name).median_rank for name in ("annotation", "search")}
@@ -50,24 +56,14 @@ def ranking(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class GroundingOptions:
+@dataclass(frozen=True, kw_only=True)
+class GroundingOptions(RankingOptions):
     """What `vsalign evaluate grounding` reads."""
 
-    regions: str
-    """Folder or URL of the regions table."""
-    captions: str
-    """Folder or URL of the captions table."""
-    model: str
-    """Folder of the alignment model."""
     truth: str
     """Phrases with their boxes: a phrases.jsonl, or Flickr30k Entities (its folder or annotations.zip)."""
-    split: str = "dev"
-    """The captions whose phrases are measured."""
     rescale: bool = False
     """Entities' boxes go with pictures of another size than the annotated one (the 224 x 224 copies of Flickr8k)."""
-    json: str = ""
-    """File that the figures are also written to."""
 
 
 def grounding(argv: Sequence[str] | None = None) -> int:
@@ -78,10 +74,8 @@ def grounding(argv: Sequence[str] | None = None) -> int:
     options = parse(
         GroundingOptions, argv, prog="vsalign evaluate grounding", description="Phrases on their true boxes."
     )
-    regions, table = TableReader(options.regions, "regions"), TableReader(options.captions, "captions")
-    model = load_model(options.model, "alignment")
-    regions.require_extractor(model.extractor, options.model)
-    captions = {caption.caption_id: caption for caption in captions_of(table, options.split)}
+    regions, sentences, model = options.open()
+    captions = {caption.caption_id: caption for caption in sentences}
     boxes, sizes = _boxes_and_sizes(regions)
     truth = _phrases(options, captions, sizes)
     chosen = phrase_regions(
@@ -185,13 +179,17 @@ def region_words(argv: Sequence[str] | None = None) -> int:
         description="Shape and colour of described object regions.",
     )
     truth = {scene.image_id: scene.objects for scene in read_objects(options.objects)}
-    named = []
+    named: list[tuple[str, str, str]] = []
     for batch in TableReader(options.descriptions, "descriptions").batches(["image_id", "regions"]):
         for row in batch.to_pylist():
+            if row["image_id"] not in truth:
+                raise ConfigurationError(
+                    f"{options.objects} has no picture {row['image_id']}: give the objects.jsonl of these scenes"
+                )
             objects = truth[row["image_id"]]
             boxes = np.array([region["box"] for region in row["regions"]], dtype=np.float32).reshape(-1, 4)
-            overlap = box_iou(np.array([thing.box for thing in objects], dtype=np.float32), boxes)
-            for thing, ious in zip(objects, overlap, strict=True):
+            true = np.array([thing.box for thing in objects], dtype=np.float32).reshape(-1, 4)
+            for thing, ious in zip(objects, box_iou(true, boxes), strict=True):
                 if len(ious) and ious.max() > EXACT:
                     caption = row["regions"][int(ious.argmax())]["caption"]
                     named.append((caption, thing.shape, thing.colour))
@@ -260,5 +258,5 @@ def _nearest(regions: TableReader, train: list[Caption], references: dict[str, l
 
 def _write(path: str, figures: dict[str, Any]) -> None:
     if path:
-        folder, _, name = path.rpartition("/")
-        Folder(folder or ".").replace(name, json.dumps(figures, indent=1).encode())
+        folder, name = split_url(path)
+        Folder(folder).replace(name, json.dumps(figures, indent=1).encode())

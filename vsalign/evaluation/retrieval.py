@@ -1,4 +1,4 @@
-"""What an alignment model makes of a split: the scores of all its images with all its sentences, and its phrases' regions."""
+"""What an alignment model makes of a split: scores of all its images with all its sentences, its phrases' regions."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def score_matrix(
     image_ids = [image_id for ids in stream.image_ids for image_id in ids]
     known = set(image_ids)
     used = sorted((c for c in captions if c.tokens and c.image_id in known), key=lambda caption: len(caption.tokens))
-    sides = [_sentences(model, used[start : start + 512], vocabulary) for start in range(0, len(used), 512)]
+    sides = [_sentences(model, used[i : i + SENTENCES], vocabulary) for i in range(0, len(used), SENTENCES)]
     rows = []
-    for features, mask in stream.images(256):
+    for features, mask in stream.images(IMAGES):
         v = model.regions(features)
         rows.append(torch.cat([score(v, mask, s, lengths) for s, lengths in sides], 1))
     return torch.cat(rows).numpy(), image_ids, used
@@ -45,7 +45,7 @@ def score_matrix(
 def _sentences(
     model: AlignmentModel, captions: Sequence[Caption], vocabulary: Vocabulary
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    ids = [torch.tensor(vocabulary.encode(caption.tokens)) for caption in captions]
+    ids = [torch.tensor(vocabulary.encode(caption.tokens), dtype=torch.long) for caption in captions]
     lengths = torch.tensor([len(words) for words in ids])
     return model.sentences(torch.nn.utils.rnn.pad_sequence(ids, batch_first=True), lengths), lengths
 
@@ -79,7 +79,7 @@ def phrase_regions(
     """The region with the highest Σ v_i · s_t over the words of each phrase, read in its sentence's context.
 
     captions: by caption_id. phrases: (image_id, caption_id, start, end in words, end exclusive). -1 where the regions
-    table lacks the image.
+    table lacks the image, or the words lie behind the place where the sentence was cut.
     """
     model.eval()
     by_image: dict[str, list[int]] = {}
@@ -96,5 +96,7 @@ def phrase_regions(
             words = dict(zip((caption.caption_id for caption in used), s.split(lengths.tolist()), strict=True))
             for n in numbers:
                 _, caption_id, start, end = phrases[n]
-                chosen[n] = int((v[inside] @ words[caption_id][start:end].sum(0)).argmax())
+                phrase = words[caption_id][start:end]
+                if len(phrase):
+                    chosen[n] = int((v[inside] @ phrase.sum(0)).argmax())
     return chosen

@@ -1,4 +1,4 @@
-"""The nearest-neighbour baseline: the caption of the training image whose feature is most alike (paper, section 4.2)."""
+"""The nearest-neighbour baseline: the caption of the training image with the most similar feature (paper, 4.2)."""
 
 from __future__ import annotations
 

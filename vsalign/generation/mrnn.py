@@ -35,7 +35,7 @@ class MRNNConfig:
 
 
 class MRNN(nn.Module):
-    """Words from a feature vector. Features are standardised by the training set's mean and scale (a fixed affine map)."""
+    """Words from a feature vector, standardised by the training set's mean and scale (a fixed affine map)."""
 
     mean: Tensor
     scale: Tensor

@@ -61,6 +61,8 @@ class AlignmentTraining:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}: give at least 1")
         if not (self.learning_rate > 0 and self.clip > 0 and self.margin > 0):
             raise ConfigurationError("learning_rate, clip and margin must be above 0")
+        if not (0 <= self.momentum < 1 and self.weight_decay >= 0 and self.warmup >= 0):
+            raise ConfigurationError("momentum must be in [0, 1), weight_decay and warmup 0 or more")
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,14 @@ def train_alignment(
     vocabulary = Vocabulary.build([caption.tokens for caption in train_captions], config.min_count)
     texts = caption_texts(train_captions, vocabulary)
     stream = PairStream(regions, texts, seed=config.seed, window_images=config.window_images)
+    PairStream(regions, caption_texts(validation, vocabulary), seed=0)  # refuses at once, not after an epoch
     torch.manual_seed(config.seed)
     model = AlignmentModel(stream.dim, len(vocabulary), config.model)
     model.regions.standardise(*stream.statistics())
     optimiser = torch.optim.SGD(
         model.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    state = TrainingState(model, optimiser, fingerprint(config, data, vocabulary, regions))
+    state = TrainingState(model, optimiser, fingerprint(config, data, vocabulary, stream))
     if resume is not None:
         state.load(resume)
     loss = MaxMarginLoss(config.margin)

@@ -17,8 +17,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from vsalign.errors import VsalignError
 from vsalign.training.state import TrainingState
 from vsalign.training.stream import Batch, PairStream
+
+AGAINST_DIVERGENCE = (
+    "the training diverged, so lower learning_rate or lengthen warmup (where it is so from the first step: look for "
+    "features of the regions table that are not finite)"
+)
 
 Report = Callable[[dict[str, Any], Path | None], None]
 """Called by every worker at the end of an epoch with its figures and, on the first worker, a checkpoint folder."""
@@ -61,9 +67,11 @@ def train(
     """Train `state.model` until its epochs are done or `patience` of them brought nothing; the best weights stay in it.
 
     cost: the scalar to minimise, of the (perhaps distributed) model and a batch. validate: called on the first worker;
-    the figure to maximise, and others to report.
+    the figure to maximise, and others to report. Raises VsalignError where the loss or the figure is no number, or the
+    workers read different tables.
     """
     number, workers = worker()
+    require_same_pairs(stream)
     trained = DistributedDataParallel(state.model) if workers > 1 else state.model
     while state.epoch < config.epochs and state.epoch - 1 - state.best_epoch < config.patience:
         started = time.monotonic()
@@ -73,8 +81,11 @@ def train(
             state.model.eval()
             figure, figures = validate()
             metrics |= figures
+        figure = from_first_worker(figure)
+        if math.isnan(figure):
+            raise VsalignError(f"the validation figure of epoch {state.epoch} is no number: {AGAINST_DIVERGENCE}")
         metrics["seconds"] = time.monotonic() - started
-        state.note(from_first_worker(figure), metrics)
+        state.note(figure, metrics)
         if number == 0:
             state.save(work)
         report(metrics, work if number == 0 else None)
@@ -89,7 +100,7 @@ def train_epoch(
     stream: PairStream,
     cost: Callable[[nn.Module, Batch], Tensor],
 ) -> float:
-    """One epoch; the mean of this worker's costs."""
+    """One epoch; the mean of this worker's costs. Raises VsalignError, with epoch and step, where one is no number."""
     number, workers = worker()
     batch_size = max(1, config.batch_size // workers)
     steps = stream.steps(batch_size, workers)
@@ -99,11 +110,15 @@ def train_epoch(
     for step, batch in enumerate(stream.epoch(state.epoch, batch_size, worker=number, workers=workers)):
         set_rate(state.optimiser, config, state.epoch * steps + step, config.epochs * steps)
         value = cost(trained, batch)
+        total += value.item()
+        if not math.isfinite(total):
+            raise VsalignError(
+                f"the loss of epoch {state.epoch}, step {step} of {steps}, is {value.item()}: {AGAINST_DIVERGENCE}"
+            )
         state.optimiser.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_value_(trained.parameters(), config.clip)
         state.optimiser.step()
-        total += value.item()
     return total / steps
 
 
@@ -125,6 +140,35 @@ def worker() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+def mean_over_workers(count: int) -> float:
+    """The mean of a count over the workers, on every worker."""
+    _, workers = worker()
+    if workers == 1:
+        return float(count)
+    total = torch.tensor(count)
+    dist.all_reduce(total)
+    return int(total) / workers
+
+
+def require_same_pairs(stream: PairStream) -> None:
+    """Raise VsalignError, naming ranks and counts, unless all workers have the same number of pairs.
+
+    Their steps would differ, and the others wait for ever for one that is done with its epoch.
+    """
+    _, workers = worker()
+    if workers == 1:
+        return
+    own = torch.tensor([stream.pairs])
+    counts = [torch.empty_like(own) for _ in range(workers)]
+    dist.all_gather(counts, own)
+    pairs = [int(count) for count in counts]
+    if len(set(pairs)) > 1:
+        shown = ", ".join(f"rank {rank}: {count}" for rank, count in enumerate(pairs))
+        raise VsalignError(
+            f"the workers read different numbers of pairs ({shown}): let all of them read the same, finished tables"
+        )
 
 
 def from_first_worker(value: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,14 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from vsalign.checkpoint import save_model
-from vsalign.errors import ConfigurationError
+from vsalign.errors import ConfigurationError, WrongExtractorError
 from vsalign.generation import MRNN, MRNNConfig
 from vsalign.storage import TableReader
 from vsalign.text import END, PAD, START, Vocabulary
-from vsalign.training.loop import Report, train, worker
+from vsalign.training.loop import Report, mean_over_workers, train, worker
 from vsalign.training.state import TrainingState, fingerprint
 from vsalign.training.stream import Batch, PairStream, Text
 from vsalign.training.texts import Caption, caption_texts, captions_of, phrase_texts
+
+IMAGES = 256
+"""Images whose features are read at once for the baseline."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class MRNNTraining:
     """Gradients are clipped element-wise at this value (the paper's 5)."""
     min_count: int = 5
     """Words seen less often in training captions are UNK (the paper's 5)."""
-    captions: bool = True
+    whole_images: bool = True
     """Whether whole images with their captions are learned; without, segments alone (the paper's region model)."""
     min_phrase: int = 1
     """Inferred phrases of fewer words are left out."""
@@ -65,6 +67,8 @@ class MRNNTraining:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}: give at least 1")
         if not (self.learning_rate > 0 and self.clip > 0 and 0 <= self.smoothing < 1):
             raise ConfigurationError("learning_rate and clip must be above 0, smoothing in [0, 1)")
+        if not (self.weight_decay >= 0 and self.warmup >= 0):
+            raise ConfigurationError("weight_decay and warmup must be 0 or more")
 
 
 @dataclass(frozen=True)
@@ -87,24 +91,28 @@ def train_mrnn(
     regions, captions = TableReader(data.regions, "regions"), TableReader(data.captions, "captions")
     train_captions, validation = (captions_of(captions, name) for name in (config.train_split, config.validation_split))
     vocabulary = Vocabulary.build([caption.tokens for caption in train_captions], config.min_count)
-    learned, held_out = (_texts(config, data, part, vocabulary) for part in (train_captions, validation))
+    segments = segments_of(data.segments, regions) if data.segments else None
+    learned, held_out = (_texts(config, segments, part, vocabulary) for part in (train_captions, validation))
     stream = PairStream(regions, learned, seed=config.seed, window_images=config.window_images)
+    held_out_stream = PairStream(regions, held_out, seed=0)
     torch.manual_seed(config.seed)
     model = MRNN(stream.dim, len(vocabulary), config.model)
     model.standardise(*stream.statistics())
     optimiser = torch.optim.RMSprop(
         model.parameters(), config.learning_rate, alpha=config.smoothing, weight_decay=config.weight_decay
     )
-    state = TrainingState(model, optimiser, fingerprint(config, data, vocabulary, regions))
+    state = TrainingState(model, optimiser, fingerprint(config, data, vocabulary, stream))
     if resume is not None:
         state.load(resume)
 
     def cost(trained: nn.Module, batch: Batch) -> Tensor:
         inputs, targets = shifted(batch)
-        return torch.nn.functional.cross_entropy(trained(described(batch), inputs, batch.lengths + 1), targets)
+        logits = trained(described(batch), inputs, batch.lengths + 1)
+        # A mean over the words of all workers: the mean of their means would weigh words by where they fell.
+        return nn.functional.cross_entropy(logits, targets, reduction="sum") / mean_over_workers(len(targets))
 
     def validate() -> tuple[float, dict[str, float]]:
-        value = perplexity(model, regions, held_out)
+        value = perplexity(model, held_out_stream)
         return -value, {"perplexity": value}
 
     train(config, state, stream, cost, validate, work, report)
@@ -113,14 +121,26 @@ def train_mrnn(
         save_model(output, "mrnn", model, vocabulary, regions.properties["extractor"], training)
 
 
+def segments_of(url: str, regions: TableReader) -> TableReader:
+    """The segments table; raises WrongExtractorError where its regions are of another extractor's than `regions`."""
+    segments = TableReader(url, "segments")
+    own, here = segments.properties.get("extractor"), regions.properties["extractor"]
+    if own is not None and own != here:
+        raise WrongExtractorError(
+            f"the segments of {url} are on regions of another extractor ({own}) than those of {regions.url} ({here}): "
+            "align the segments again on these regions"
+        )
+    return segments
+
+
 def _texts(
-    config: MRNNTraining, data: MRNNData, captions: Sequence[Caption], vocabulary: Vocabulary
+    config: MRNNTraining, segments: TableReader | None, captions: Sequence[Caption], vocabulary: Vocabulary
 ) -> Mapping[str, Sequence[Text]]:
     """What is learned of each image: its captions, its regions' phrases, or both."""
-    whole = caption_texts(captions, vocabulary) if config.captions or not data.segments else {}
-    if not data.segments:
+    whole = caption_texts(captions, vocabulary) if config.whole_images or segments is None else {}
+    if segments is None:
         return whole
-    phrases = phrase_texts(TableReader(data.segments, "segments"), captions, vocabulary, config.min_phrase)
+    phrases = phrase_texts(segments, captions, vocabulary, config.min_phrase)
     return {image_id: [*whole.get(image_id, []), *phrases.get(image_id, [])] for image_id in {**whole, **phrases}}
 
 
@@ -140,23 +160,22 @@ def shifted(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def perplexity(model: MRNN, regions: TableReader, texts: Mapping[str, Sequence[Text]], batch_size: int = 256) -> float:
-    """exp of the mean negative log-likelihood of a word, END included."""
+def perplexity(model: MRNN, stream: PairStream, batch_size: int = 256) -> float:
+    """exp of the mean negative log-likelihood of a word, END included, over all texts; inf where no float holds it."""
     model.eval()
-    stream = PairStream(regions, texts, seed=0)
     nats, words = 0.0, 0
-    for batch in stream.epoch(0, batch_size):
+    for batch in stream.all_pairs(batch_size):
         inputs, targets = shifted(batch)
         logits = model(described(batch), inputs, batch.lengths + 1)
-        nats += float(torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))
+        nats += float(nn.functional.cross_entropy(logits, targets, reduction="sum"))
         words += len(targets)
-    return math.exp(nats / words)
+    return float(torch.tensor(nats / words, dtype=torch.float64).exp())
 
 
 def whole_image_features(regions: TableReader, image_ids: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
     """The (D,) float32 feature of region 0 of each of the images that the table has, in the table's order."""
     stream = PairStream(regions, dict.fromkeys(image_ids, [Text([START])]), seed=0)
     position = (image_id for ids in stream.image_ids for image_id in ids)
-    for features, _ in stream.images(256):
+    for features, _ in stream.images(IMAGES):
         for row in features[:, 0].numpy():
-            yield next(position), row
+            yield next(position), row.copy()  # a view would keep the features of all regions in memory

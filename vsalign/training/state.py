@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,18 @@ import torch
 from torch import nn
 
 from vsalign.errors import ModelError
-from vsalign.storage import TableReader
+from vsalign.storage.layout import TEMPORARY_SUFFIX
 from vsalign.text import Vocabulary
+from vsalign.training.stream import PairStream
 
 STATE_FILE = "state.pt"
 
 
 class TrainingState:
-    """Model, optimiser, epoch (which fixes the schedule and the order), best figure and best weights, in one file of tensors.
+    """Model, optimiser, epoch, best figure and best weights, in one file of tensors.
 
-    Random numbers need no place in it: `seed_epoch` starts each epoch from the seed, the epoch and the worker.
+    The epoch fixes the schedule and the order. Random numbers need no place: `seed_epoch` starts each epoch from the
+    seed, the epoch and the worker.
     """
 
     def __init__(self, model: nn.Module, optimiser: torch.optim.Optimizer, fingerprint: str) -> None:
@@ -34,7 +37,7 @@ class TrainingState:
 
     def note(self, figure: float, metrics: dict[str, float]) -> bool:
         """Count an epoch as done, keeping its weights where its figure is the best so far; whether it is."""
-        better = figure > self.best
+        better = figure > self.best or self.best_epoch < 0
         if better:
             self.best, self.best_epoch = figure, self.epoch
             self.best_weights = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
@@ -43,7 +46,7 @@ class TrainingState:
         return better
 
     def save(self, folder: Path) -> None:
-        """Write the state into `folder`, which exists."""
+        """Write the state into `folder`, which exists; the file appears whole."""
         buffer = io.BytesIO()
         torch.save(
             {
@@ -58,12 +61,24 @@ class TrainingState:
             },
             buffer,
         )
-        (folder / STATE_FILE).write_bytes(buffer.getvalue())
+        unfinished = folder / (STATE_FILE + TEMPORARY_SUFFIX)
+        unfinished.write_bytes(buffer.getvalue())
+        os.replace(unfinished, folder / STATE_FILE)
 
     def load(self, folder: Path) -> None:
-        """Go on from a saved state; raises ModelError where it is of another run (configuration, data, vocabulary)."""
-        saved = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
-        if saved["fingerprint"] != self.fingerprint:
+        """Go on from a saved state.
+
+        Raises ModelError where there is none, or it is damaged or of another run (configuration, data, vocabulary).
+        """
+        try:
+            saved = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+            found = saved["fingerprint"]
+        except Exception as error:  # torch names a dozen causes by as many exceptions
+            raise ModelError(
+                f"the checkpoint {folder / STATE_FILE} cannot be read ({type(error).__name__}: "
+                f"{(str(error) or 'no reason given').splitlines()[0]}): delete it, and training begins anew"
+            ) from error
+        if found != self.fingerprint:
             raise ModelError(
                 f"the checkpoint {folder} is of another run (configuration, tables or vocabulary differ): "
                 "give another --output, or --overwrite"
@@ -74,6 +89,7 @@ class TrainingState:
         self.best_weights, self.history = saved["best_weights"], saved["history"]
 
 
-def fingerprint(config: Any, data: Any, vocabulary: Vocabulary, regions: TableReader) -> str:
-    """What must be equal for a checkpoint to be gone on from."""
-    return repr((asdict(config), asdict(data), vocabulary.sha256, regions.properties["extractor"], regions.rows))
+def fingerprint(config: Any, data: Any, vocabulary: Vocabulary, stream: PairStream) -> str:
+    """What must be equal for a checkpoint to be gone on from; the numbers of images and pairs fix the order."""
+    extractor, sizes = stream.regions.properties["extractor"], [len(ids) for ids in stream.image_ids]
+    return repr((asdict(config), asdict(data), vocabulary.sha256, extractor, sizes, stream.pairs))

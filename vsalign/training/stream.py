@@ -9,7 +9,8 @@ the shards in it; all take the same number of steps, fixed before the epoch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,10 @@ class Text:
     """The region it describes."""
     key: int = 0
     """A 63-bit hash of the text: equal texts are no negatives of each other."""
+
+
+Pair = tuple[str, Text, np.ndarray]
+"""image_id, one of its texts, the image's features (n, D) float16."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class PairStream:
         self, regions: TableReader, texts: Mapping[str, Sequence[Text]], *, seed: int, window_images: int = 8192
     ) -> None:
         self.regions, self.texts, self.seed, self.window_images = regions, texts, seed, window_images
-        self.dim = int(regions.properties["extractor"]["dim"])
+        self.dim = int(regions.schema.metadata[b"feature_dim"])
         self.image_ids: list[list[str]] = []
         """Of each shard, the ids of its images that have texts."""
         for shard in range(len(regions.shards)):
@@ -87,7 +92,7 @@ class PairStream:
             )
 
     def steps(self, batch_size: int, workers: int = 1) -> int:
-        """Steps of an epoch, the same for each of `workers`; what is over (less than a batch a worker) waits for the next.
+        """Steps of an epoch, the same for each of `workers`; what is over, less than a batch each, waits for the next.
 
         Raises ConfigurationError where there are fewer pairs than workers.
         """
@@ -99,51 +104,56 @@ class PairStream:
     def epoch(
         self, epoch: int, batch_size: int, *, worker: int = 0, workers: int = 1, first_step: int = 0
     ) -> Iterator[Batch]:
-        """The batches of one worker in one epoch, from `first_step` on."""
-        share = self.pairs // workers
+        """The batches of one worker in one epoch, from `first_step` on: all of `batch_size`, or of its whole share."""
+        steps, share = self.steps(batch_size, workers), self.pairs // workers
         size = min(batch_size, share)
-        position = worker * share + first_step * size
-        end = worker * share + self.steps(batch_size, workers) * size
+        first = worker * share
+        return batched(self._pairs(epoch, first + first_step * size, first + steps * size), size)
+
+    def all_pairs(self, batch_size: int) -> Iterator[Batch]:
+        """Every pair once, in the order of epoch 0; the last batch may be smaller."""
+        return batched(self._pairs(0, 0, self.pairs), batch_size)
+
+    def statistics(self) -> tuple[Tensor, float]:
+        """The mean (D,) of the features of some images, and their standard deviation from it (1 where all are equal).
+
+        The images are those of the shards that epoch 0 begins with, STATISTICS_IMAGES of them at most.
+        """
+        found: list[np.ndarray] = []
+        for shard in next(self._windows(0))[0]:
+            found += self._features([shard]).values()
+            if len(found) >= STATISTICS_IMAGES:
+                break
+        sample = torch.from_numpy(np.concatenate(found[:STATISTICS_IMAGES]).astype(np.float32))
+        mean = sample.mean(0)
+        scale = float((sample - mean).square().mean().sqrt())
+        return mean, scale or 1.0
+
+    def images(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, in the order of `image_ids`, `size` at a time: features (B, R, D) float32, mask (B, R)."""
+        for batch in batched(self._images(), size):
+            yield batch.features, batch.region_mask
+
+    def _images(self) -> Iterator[Pair]:
+        for shard, ids in enumerate(self.image_ids):
+            features = self._features([shard])
+            for image_id in ids:
+                yield image_id, Text([0]), features[image_id]
+            del features  # before the next shard's are read
+
+    def _pairs(self, epoch: int, position: int, end: int) -> Iterator[Pair]:
+        """The pairs from `position` to `end` (exclusive) in an epoch's order; only the windows with them are read."""
         start = 0
-        waiting: list[tuple[str, Text, np.ndarray]] = []
         for shards, items in self._windows(epoch):
             low, high = max(position, start), min(end, start + len(items))
             if low < high:
                 features = self._features(shards)
                 for image_id, text in items[low - start : high - start]:
-                    waiting.append((image_id, text, features[image_id]))
-                    if len(waiting) == size:
-                        yield collate(waiting)
-                        waiting = []
+                    yield image_id, text, features[image_id]
+                del features  # before the next window's are read
             start += len(items)
-
-    def statistics(self) -> tuple[Tensor, float]:
-        """The mean (D,) and the standard deviation of the features of the first shards of epoch 0, for their scale."""
-        found: list[np.ndarray] = []
-        for shards, _ in self._windows(0):
-            for shard in shards:
-                found += list(self._features([shard]).values())
-                if len(found) >= STATISTICS_IMAGES:
-                    break
-            break
-        sample = torch.from_numpy(np.concatenate(found[:STATISTICS_IMAGES]).astype(np.float32))
-        mean = sample.mean(0)
-        return mean, float((sample - mean).std())
-
-    def images(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every image once, in the order of `image_ids`: features (B, R, D) float32 and mask (B, R), `size` at a time."""
-        waiting: list[tuple[str, Text, np.ndarray]] = []
-        for shard, ids in enumerate(self.image_ids):
-            features = self._features([shard])
-            for image_id in ids:
-                waiting.append((image_id, Text([0]), features[image_id]))
-                if len(waiting) == size:
-                    batch = collate(waiting)
-                    yield batch.features, batch.region_mask
-                    waiting = []
-        if waiting:
-            batch = collate(waiting)
-            yield batch.features, batch.region_mask
+            if start >= end:
+                return
 
     def _windows(self, epoch: int) -> Iterator[tuple[list[int], list[tuple[str, Text]]]]:
         rng = np.random.default_rng([self.seed, epoch])
@@ -159,12 +169,13 @@ class PairStream:
                 shards, held = [], 0
 
     def _features(self, shards: Sequence[int]) -> dict[str, np.ndarray]:
+        """The features of the shards' images that have texts; copies, so that the file's own buffers are let go."""
         wanted = {image_id for shard in shards for image_id in self.image_ids[shard]}
         found: dict[str, np.ndarray] = {}
         for batch in self.regions.batches(["image_id", "features"], [s for s in shards if self.image_ids[s]]):
             for image_id, features in zip(batch.column(0).to_pylist(), feature_arrays(batch.column(1)), strict=True):
                 if image_id in wanted:
-                    found[image_id] = features
+                    found[image_id] = features.copy()
         return found
 
 
@@ -172,13 +183,21 @@ def feature_arrays(column: pa.Array) -> list[np.ndarray]:
     """The (n, D) float16 features of each row of the features column, as views (no copy, not writable)."""
     values = column.values
     dim = column.type.value_type.byte_width // 2
-    flat = np.frombuffer(values.buffers()[1], dtype="<f2", count=(len(values) + values.offset) * dim)
+    # Arrow may leave out the buffer of no values.
+    flat = np.frombuffer(values.buffers()[1] or b"", dtype="<f2", count=(len(values) + values.offset) * dim)
     rows = flat.reshape(-1, dim)[values.offset :]
     offsets = column.offsets.to_numpy()
     return [rows[start:end] for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
 
 
-def collate(pairs: Sequence[tuple[str, Text, np.ndarray]]) -> Batch:
+def batched(pairs: Iterable[Pair], size: int) -> Iterator[Batch]:
+    """Batches of `size` pairs; the last may be smaller."""
+    waiting = iter(pairs)
+    while chunk := list(itertools.islice(waiting, size)):
+        yield collate(chunk)
+
+
+def collate(pairs: Sequence[Pair]) -> Batch:
     """A batch of (image_id, text, features (n, D)); raises TableError where a text names a region that is not there."""
     regions = max(len(features) for _, _, features in pairs)
     longest = max(len(text.words) for _, text, _ in pairs)
@@ -186,7 +205,7 @@ def collate(pairs: Sequence[tuple[str, Text, np.ndarray]]) -> Batch:
     mask = np.zeros((len(pairs), regions), dtype=bool)
     words = np.zeros((len(pairs), longest), dtype=np.int64)
     for row, (image_id, text, feature) in enumerate(pairs):
-        if text.region >= len(feature):
+        if not 0 <= text.region < len(feature):
             raise TableError(
                 f"{image_id}: a text describes region {text.region}, the regions table has {len(feature)}: "
                 "are segments and regions of the same extraction?"

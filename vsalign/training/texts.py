@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vsalign.errors import ConfigurationError
+from vsalign.errors import ConfigurationError, TableError
 from vsalign.storage import TableReader
 from vsalign.text import Vocabulary
 from vsalign.training.stream import Text, key_of
@@ -23,7 +23,7 @@ class Caption:
 
 
 def captions_of(table: TableReader, split: str) -> list[Caption]:
-    """The captions of a split, in the table's order; raises ConfigurationError, naming the splits, where it has none."""
+    """The captions of a split, in the table's order; raises ConfigurationError, naming all splits, if there is none."""
     found: list[Caption] = []
     splits: Counter[str] = Counter()
     for batch in table.batches():
@@ -54,19 +54,28 @@ def phrase_texts(
 ) -> dict[str, list[Text]]:
     """The inferred phrases of each image with their regions, for the captions given (paper, section 3.2.1).
 
-    Phrases of fewer than `min_words` words are left out. Raises ConfigurationError where no caption has segments.
+    Phrases of fewer than `min_words` words are left out. Raises ConfigurationError where no caption has segments, and
+    TableError where a segment is not of its caption's words.
     """
-    tokens = {caption.caption_id: caption.tokens for caption in captions}
+    tokens = {(caption.image_id, caption.caption_id): caption.tokens for caption in captions}
     texts: dict[str, list[Text]] = {}
     for batch in segments.batches():
         for row in batch.to_pylist():
-            for segment in row["segments"] if row["caption_id"] in tokens else ():
-                words = tokens[row["caption_id"]][segment["start"] : segment["end"]]
+            sentence = tokens.get((row["image_id"], row["caption_id"]), [])
+            for segment in row["segments"] if sentence else ():
+                start, end = segment["start"], segment["end"]
+                if not 0 <= start < end <= len(sentence):
+                    raise TableError(
+                        f"{segments.url}: the caption {row['caption_id']} has a segment of its words {start} to {end}, "
+                        f"but {len(sentence)} words: align the segments of these captions again"
+                    )
+                words = sentence[start:end]
                 if len(words) >= min_words:
                     text = Text(vocabulary.encode(words), segment["region"], key_of(" ".join(words)))
                     texts.setdefault(row["image_id"], []).append(text)
     if not texts:
         raise ConfigurationError(
-            f"no phrase of {segments.url} belongs to a caption of the split: are both of the same captions?"
+            f"no phrase of {segments.url} with {min_words} words or more belongs to a caption of the split: "
+            "are both tables of the same captions?"
         )
     return texts

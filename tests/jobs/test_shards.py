@@ -1,0 +1,257 @@
+"""align_segments and caption_images: killed at any moment, on any number of actors, the same table."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jobs import align_segments, caption_images
+from jobs.shards import TRIES
+from vsalign import tables
+from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
+from vsalign.checkpoint import load_model, save_model
+from vsalign.generation import MRNN, DecodeOptions, MRNNConfig
+from vsalign.generation.describe import DescribeOptions, Describer, describe_shard, regions_of_shard
+from vsalign.storage import Output, Stage, TableReader
+from vsalign.text import Vocabulary
+
+LONG = bool(os.environ.get("VSALIGN_LONG"))
+KILLS = range(5 if LONG else 1)
+"""Seeds of the moments at which a run is killed."""
+
+BETA = 0.1
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def kill_after_a_few_shards(job: Any, output: Path, seed: int) -> None:
+    """SIGKILL the driver at a random moment at which some shards are committed, and not all."""
+    moment = random.Random(seed)
+    shards = moment.randint(1, 4)
+    job.wait_for(lambda: len(list(output.glob("part-*"))) >= shards)
+    time.sleep(moment.random() / 20)
+    job.kill()
+    assert not (output / "_manifest.json").exists()
+
+
+@pytest.fixture(scope="module")
+def segments(road: Any, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> TableReader:
+    """The segments table as it comes out without Ray."""
+    url = str(tmp_path_factory.mktemp("direct") / "segments")
+    output = Output(url, "segments", tables.SEGMENTS, "align_segments", {})
+    regions, captions = TableReader(road.regions, "regions"), TableReader(road.captions, "captions")
+    model = load_model(road.alignment, "alignment")
+    annotator = Annotator(model.model, model.vocabulary, BETA)
+    stage = Stage(output)
+    stage.plan(plan_pairs(regions, captions), PAIR_PLAN, {})
+    for task in stage.pending():
+        annotate_shard(output.read_plan(task), regions, annotator, output.open_shard(task))
+    stage.finish()
+    return TableReader(url, "segments")
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("seed", KILLS)
+def test_killed_alignment_of_segments_equals_an_undisturbed_one(
+    seed: int, road: Any, segments: TableReader, start: Any, cluster: Any, tmp_path: Path, capsys: Any
+) -> None:
+    output = tmp_path / "segments"
+    arguments = ["--regions", road.regions, "--captions", road.captions, "--model", road.alignment]
+    arguments += ["--output", str(output), "--beta", str(BETA)]
+    job = start("align_segments", *arguments, "--actors", "1", **cluster.environment)
+    kill_after_a_few_shards(job, output, seed)
+    committed = {path: path.stat().st_mtime_ns for path in output.glob("part-*")}
+    status, out, said = start("align_segments", *arguments, "--actors", "2", **cluster.environment).finish()
+    assert status == 0, said
+    table = TableReader(str(output), "segments")
+    assert table.read().equals(segments.read())
+    assert (
+        table.errors()
+        .select(["uri", "reason", "message"])
+        .equals(segments.errors().select(["uri", "reason", "message"]))
+    )
+    assert {path: path.stat().st_mtime_ns for path in committed} == committed  # none was made twice
+    assert "align_segments finished" in out and "MISSING_REGIONS" in out and "done before" in out
+    assert "Traceback" not in said and "core_worker" not in said and said.count("\n") <= 3, said
+    # What is complete needs no Ray.
+    assert align_segments.main(arguments) == 0
+    assert "the table was complete, nothing was done" in capsys.readouterr().out
+    assert align_segments.main([*arguments, "--beta", "2"]) == 2
+    assert "beta: there 0.1, asked 2.0" in capsys.readouterr().err
+
+
+def archive(url: Path, pictures: list[Path]) -> None:
+    """A tar of pictures that ends inside its last member."""
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as tar:
+        for picture in pictures:
+            tar.add(picture, picture.name)
+    url.write_bytes(whole.getvalue()[: whole.tell() - 12000])
+
+
+@pytest.fixture(scope="module")
+def photographs(road: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures, one of them none, and an archive that ended early."""
+    folder = tmp_path_factory.mktemp("photographs")
+    pictures = sorted(Path(road.images).iterdir())
+    for picture in pictures[:24]:
+        shutil.copy(picture, folder)
+    (folder / "00005.jpg").write_bytes(b"<html>not found</html>")
+    archive(folder / "more.tar", pictures[24:27])
+    return folder
+
+
+@pytest.mark.timeout(250)
+@pytest.mark.parametrize("seed", KILLS)
+def test_killed_captioning_equals_the_tables_of_regions_described_without_ray(
+    seed: int, road: Any, photographs: Path, one_thread: None, start: Any, cluster: Any, tmp_path: Path
+) -> None:
+    output = tmp_path / "descriptions"
+    arguments = ["--images", str(photographs), "--model", road.mrnn, "--region-model", road.region_mrnn]
+    arguments += ["--output", str(output), "--shard-size", "3", "--batch-size", "3", "--max-regions", "4"]
+    arguments += ["--decode.beam", "3", "--decode.max-words", "6"]
+    job = start("caption_images", *arguments, "--actors", "1", **cluster.environment)
+    kill_after_a_few_shards(job, output, seed)
+    status, out, said = start("caption_images", *arguments, "--actors", "2", **cluster.environment).finish()
+    assert status == 3, said  # the archive ended early; what it held is described
+    assert "archives not whole" in out and "NOT_IMAGE" in out
+    table = TableReader(str(output), "descriptions")
+    found = {row["image_id"]: row for row in table.read().to_pylist()}
+    assert len(found) == table.rows == 23 + sum(name.startswith("more.tar/") for name in found)
+    assert {Path(row["uri"]).name: row["reason"] for row in table.errors().to_pylist()} == {
+        "00005.jpg": "NOT_IMAGE",
+        "more.tar": "INCOMPLETE",
+    }
+    # The road's regions table was extracted in shards of three too; without the shard that lost a picture, the
+    # batches are the same ones.
+    models = [load_model(url, "mrnn") for url in (road.mrnn, road.region_mrnn)]
+    options = DescribeOptions(DecodeOptions(beam=3, max_words=6), max_regions=4)
+    whole, region = ((model.model, model.vocabulary) for model in models)
+    describer = Describer(whole, region, options)
+    regions = TableReader(road.regions, "regions")
+    direct = Output(str(tmp_path / "direct"), "descriptions", tables.DESCRIPTIONS, "caption_images", {})
+    stage = Stage(direct)
+    stage.plan([[{"row": "any"}] for _ in range(8)], tables.pa.schema([("row", tables.pa.string())]), {})
+    for task in stage.pending():
+        describe_shard(regions_of_shard(regions, task.shard), describer, 3, direct.open_shard(task))
+    stage.finish()
+    compared = 0
+    for row in TableReader(direct.url, "descriptions").read().to_pylist():
+        if row["image_id"] not in ("00003.jpg", "00004.jpg", "00005.jpg"):
+            mine = found[row["image_id"]]
+            assert {**mine, "uri": ""} == {**row, "uri": ""}
+            compared += 1
+    assert compared == 21
+
+
+if LONG:
+
+    @pytest.mark.timeout(200)
+    def test_a_shard_that_kills_its_actor_each_time_ends_the_run_and_no_other_shard(cluster, tmp_path) -> None:
+        run = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("deadly_shards.py")), str(tmp_path / "table")],
+            env={**os.environ, **cluster.environment, "PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 4, run.stderr
+        assert f"shard 2 ended its actor {TRIES} times" in run.stderr
+        assert "the same command goes on from what is committed" in run.stderr
+        assert {path.name for path in (tmp_path / "table").glob("part-*")} >= {"part-00000.g0.parquet"}
+        assert not (tmp_path / "table/_manifest.json").exists()
+
+
+@pytest.fixture(scope="module")
+def stranger(road: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Models whose features are of another extractor."""
+    root = tmp_path_factory.mktemp("stranger")
+    known = load_model(road.mrnn, "mrnn")
+    other = {**known.extractor, "input_size": 448}
+    save_model(str(root / "mrnn"), "mrnn", known.model, known.vocabulary, other, {})
+    aligned = load_model(road.alignment, "alignment")
+    save_model(str(root / "alignment"), "alignment", aligned.model, aligned.vocabulary, other, {})
+    given = {**known.extractor, "name": "given", "top_k": 19}
+    save_model(str(root / "given"), "mrnn", known.model, known.vocabulary, given, {})
+    unknown = {"name": "detectron9", "dim": 6}
+    small = MRNN(6, 6, MRNNConfig(hidden=2, word_dim=2))
+    save_model(str(root / "unknown"), "mrnn", small, Vocabulary(["a", "b"]), unknown, {})
+    return {name.upper(): str(root / name) for name in ("mrnn", "alignment", "given", "unknown")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"--regions": "/nowhere"}, "there is no regions table at /nowhere"),
+        ({"--model": "/nowhere"}, "there is no model at /nowhere"),
+        ({"--model": "ROAD MRNN"}, "holds a model of the kind 'mrnn' where 'alignment' is needed"),
+        ({"--model": "ALIGNMENT"}, "are another extractor's than those the model"),
+        ({"--beta": "-1"}, "--beta -1"),
+        ({"--beta": "nan"}, "--beta nan"),
+        ({"--splits": "trian"}, "has no captions of the split 'trian'"),
+        ({"--actors": "9", "--num-cpus": "2"}, "let them be shared with --num-cpus 9"),
+        ({"--cpus-per-actor": "0"}, "--cpus-per-actor 0"),
+        ({"--address": "auto:x"}, "no Ray cluster can be used at auto:x"),
+        ({"--address": "ray://head:10001"}, "Ray Client is not used"),
+        ({"--output": "ROAD REGIONS"}, "holds a regions table, not segments"),
+    ],
+)
+def test_a_mistake_of_align_segments_is_one_sentence_and_status_2(
+    changes: dict[str, str], sentence: str, road: Any, stranger: dict[str, str], tmp_path: Path, capsys: Any
+) -> None:
+    options = {"--regions": road.regions, "--captions": road.captions, "--model": road.alignment}
+    refused(align_segments, {**options, "--output": str(tmp_path / "out"), **changes}, road, stranger, sentence, capsys)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"--images": "/nowhere"}, "there is no file or folder /nowhere"),
+        ({"--images": ""}, "--images or by --regions"),
+        ({"--regions": "ROAD REGIONS"}, "and not by both"),
+        (
+            {"--images": "", "--regions": "ROAD REGIONS", "--model": "MRNN"},
+            "are another extractor's than those the model",
+        ),
+        ({"--model": "ROAD ALIGNMENT"}, "holds a model of the kind 'alignment' where 'mrnn' is needed"),
+        ({"--region-model": "MRNN"}, "give two that were trained on the same extractor's"),
+        ({"--model": "GIVEN"}, "the model was trained on given boxes: name a COCO JSON"),
+        ({"--model": "UNKNOWN"}, "which this vsalign cannot extract"),
+        ({"--extractor.boxes": "/boxes.json"}, "finds its own; leave it out"),
+        ({"--weights": "/nowhere.bin"}, "/nowhere.bin"),
+        ({"--decode.beam": "0"}, "beam 0"),
+        ({"--batch-size": "0"}, "batch_size is 0"),
+        ({"--shard-size": "0"}, "--shard-size 0"),
+        ({"--decode.beams": "3"}, "did you mean --decode.beam?"),
+    ],
+)
+def test_a_mistake_of_caption_images_is_one_sentence_and_status_2(
+    changes: dict[str, str], sentence: str, road: Any, stranger: dict[str, str], tmp_path: Path, capsys: Any
+) -> None:
+    options = {"--images": road.images, "--model": road.mrnn, "--output": str(tmp_path / "out"), **changes}
+    refused(caption_images, options, road, stranger, sentence, capsys)
+
+
+def refused(job: Any, options: dict[str, str], road: Any, stranger: dict[str, str], sentence: str, capsys: Any) -> None:
+    places = {f"ROAD {name.upper()}": place for name, place in vars(road).items()} | stranger
+    assert (
+        job.main([word for name, value in options.items() if value for word in (name, places.get(value, value))]) == 2
+    )
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1 and said.startswith("error: "), said

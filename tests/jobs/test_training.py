@@ -1,0 +1,171 @@
+"""Training jobs: the same curve as without Ray, and killed at any moment, the same weights."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jobs import train_alignment, train_mrnn
+from vsalign.alignment import AlignmentModelConfig
+from vsalign.checkpoint import LoadedModel, load_model
+from vsalign.generation import MRNNConfig
+from vsalign.training import alignment, mrnn
+from vsalign.training.alignment import AlignmentData, AlignmentTraining
+from vsalign.training.mrnn import MRNNData, MRNNTraining
+
+EPOCHS = 12
+SCHEDULE = ["--epochs", str(EPOCHS), "--batch-size", "20", "--warmup", "5", "--min-count", "3", "--patience", "12"]
+SIZES = ["--model.hidden", "16", "--model.word-dim", "8"]
+OPTIONS = {"epochs": EPOCHS, "batch_size": 20, "warmup": 5, "min_count": 3, "patience": 12}
+
+
+@pytest.fixture
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def running(pid: int, command: str) -> bool:
+    """Whether that process still runs, and is not another one of its number."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() == command != ""
+    except OSError:
+        return False
+
+
+def same(model: LoadedModel, expected: LoadedModel) -> None:
+    """The same weights, bit for bit, and the same curve."""
+    weights, wanted = model.model.state_dict(), expected.model.state_dict()
+    assert weights.keys() == wanted.keys()
+    assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
+    curve, wanted_curve = model.training["history"], expected.training["history"]
+    assert len(curve) == len(wanted_curve) == EPOCHS
+    for epoch, wanted_epoch in zip(curve, wanted_curve, strict=True):
+        assert epoch["loss"] == pytest.approx(wanted_epoch["loss"], rel=1e-5)
+    assert model.training["best_epoch"] == expected.training["best_epoch"]
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_alignment_job_goes_on_to_the_undisturbed_weights(
+    road, start, cluster, tmp_path, one_thread, capsys
+) -> None:
+    config = AlignmentTraining(model=AlignmentModelConfig(h=16, hidden=16, word_dim=8), **OPTIONS)
+    data = AlignmentData(road.regions, road.captions)
+    (tmp_path / "work").mkdir()
+    alignment.train_alignment(config, data, str(tmp_path / "direct"), tmp_path / "work", lambda metrics, work: None)
+    expected = load_model(str(tmp_path / "direct"), "alignment")
+
+    output = str(tmp_path / "job")
+    tables = ["--regions", road.regions, "--captions", road.captions, "--output", output]
+    arguments = [*tables, *SCHEDULE, *SIZES, "--model.h", "16", "--cpus-per-worker", "1"]
+    job = start("train_alignment", *arguments, "--address", "local")
+    job.wait_for_line(f"epoch 2 of {EPOCHS}")
+    time.sleep(random.Random(5).random() / 2)
+    # Ray's own agents, which do no work, take a minute more to notice that their cluster is gone.
+    family = {pid: command for pid, command in job.family().items() if command and "Agent" not in command}
+    assert any("RayTrainWorker" in command for command in family.values())
+    job.kill()
+    until = time.monotonic() + 30
+    while left := [pid for pid, command in family.items() if running(pid, command)]:  # a local Ray ends with its driver
+        assert time.monotonic() < until, [family[pid] for pid in left]
+        time.sleep(0.1)
+    assert not (tmp_path / "job/config.json").exists()
+
+    orphan = tmp_path / "job/_training/checkpoint_of_a_kill"
+    orphan.mkdir()
+    (orphan / "state.pt").write_bytes(b"half")
+    status, out, said = start("train_alignment", *arguments, **cluster.environment).finish()
+    assert status == 0, said
+    assert "going on from the last checkpoint" in said and f"epoch 1 of {EPOCHS}" not in said
+    assert "train_alignment finished" in out and "best epoch" in out and output in out
+    same(load_model(output, "alignment"), expected)
+    assert sorted(os.listdir(output)) == [
+        "_run.json",
+        "config.json",
+        "model.safetensors",
+        "model_card.md",
+        "vocabulary.json",
+    ]
+
+    assert train_alignment.main(arguments) == 0  # without Ray: there is nothing to do
+    assert "the model was complete, nothing was done" in capsys.readouterr().out
+    assert train_alignment.main([*arguments, "--epochs", "7"]) == 2
+    assert "training.epochs: there 12, asked 7" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_worker_goes_on_to_the_undisturbed_weights(road, start, cluster, tmp_path, one_thread) -> None:
+    config = MRNNTraining(model=MRNNConfig(hidden=16, word_dim=8), **OPTIONS)
+    data = MRNNData(road.regions, road.captions)
+    (tmp_path / "work").mkdir()
+    mrnn.train_mrnn(config, data, str(tmp_path / "direct"), tmp_path / "work", lambda metrics, work: None)
+
+    output = str(tmp_path / "job")
+    tables = ["--regions", road.regions, "--captions", road.captions, "--output", output]
+    job = start("train_mrnn", *tables, *SCHEDULE, *SIZES, "--cpus-per-worker", "1", **cluster.environment)
+    job.wait_for_line(f"epoch 2 of {EPOCHS}")
+    time.sleep(random.Random(6).random() / 2)
+    (worker,) = cluster.workers("RayTrainWorker")
+    os.kill(worker, signal.SIGKILL)
+    status, out, said = job.finish()
+    assert status == 0, said
+    same(load_model(output, "mrnn"), load_model(str(tmp_path / "direct"), "mrnn"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"--regions": "/nowhere"}, "there is no regions table at /nowhere"),
+        ({"--captions": "REGIONS"}, "holds a regions table where a captions table is needed"),
+        ({"--train-split": "trian"}, "has no captions of the split 'trian'"),
+        ({"--learning-rate": "-1"}, "learning_rate"),
+        ({"--num-workers": "0"}, "--num-workers 0"),
+        ({"--num-workers": "9", "--num-cpus": "2", "--cpus-per-worker": "1"}, "let them be shared with --num-cpus 9"),
+        ({"--output": "memory://model"}, "do not see this process's memory"),
+        ({"--address": "127.0.0.1:1"}, "no Ray cluster can be used at 127.0.0.1:1"),
+        ({"--epoch": "3"}, "did you mean --epochs?"),
+        ({"--output": "ALIGNMENT"}, "holds a model that no training job made"),
+    ],
+)
+@pytest.mark.parametrize("job", [train_alignment, train_mrnn])
+def test_a_mistake_is_one_sentence_and_status_2(
+    job: Any, changes: dict[str, str], sentence: str, road: Any, tmp_path: Path, capsys: Any
+) -> None:
+    options = {"--regions": road.regions, "--captions": road.captions, "--output": str(tmp_path / "model"), **changes}
+    places = {"REGIONS": road.regions, "ALIGNMENT": road.alignment}
+    argv = [word for name, value in options.items() for word in (name, places.get(value, value))]
+    assert job.main(argv) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1 and said.startswith("error: ")
+
+
+def test_overwrite_deletes_models_alone(road, tmp_path, capsys) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"precious")
+    argv = ["--regions", road.regions, "--captions", road.captions, "--output", str(tmp_path), "--overwrite"]
+    assert train_alignment.main(argv) == 2
+    assert "--overwrite deletes only models" in capsys.readouterr().err
+    assert (tmp_path / "holiday.jpg").read_bytes() == b"precious"
+
+
+@pytest.mark.timeout(200)
+def test_a_workers_mistake_is_one_sentence_too_and_not_tried_again(
+    road, start: Callable[..., Any], cluster: Any, tmp_path
+) -> None:
+    shutil.copytree(road.regions, tmp_path / "regions")
+    part = sorted((tmp_path / "regions").glob("part-*"))[1]
+    part.write_bytes(part.read_bytes()[:1000])
+    tables = ["--regions", str(tmp_path / "regions"), "--captions", road.captions, "--output", str(tmp_path / "model")]
+    status, _, said = start("train_mrnn", *tables, *SCHEDULE, *SIZES, **cluster.environment).finish()
+    assert status == 2, said
+    assert said.count("error: ") == 1 and "cannot be read" in said and "Traceback" not in said

@@ -1,0 +1,145 @@
+"""What an alignment model makes of a split, against plain loops over images, sentences and phrases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vsalign.alignment import AlignmentModel, AlignmentModelConfig
+from vsalign.errors import ConfigurationError
+from vsalign.evaluation import retrieval
+from vsalign.evaluation.ranking import rank
+from vsalign.evaluation.retrieval import evaluate_ranking, phrase_regions, ranking_metrics, score_matrix
+from vsalign.storage import TableReader
+from vsalign.text import Vocabulary
+from vsalign.training.texts import Caption
+
+VOCABULARY = Vocabulary(["a", "dog", "cat", "runs", "sits"])
+DIM = 5
+
+
+@dataclass(frozen=True)
+class World:
+    """A random model, images with 1 to 5 regions, and captions of some of them."""
+
+    model: AlignmentModel
+    regions: TableReader
+    features: dict[str, np.ndarray]
+    captions: list[Caption]
+
+    def v(self, image_id: str) -> Tensor:
+        with torch.no_grad():
+            return self.model.regions(torch.from_numpy(self.features[image_id].astype(np.float32)))
+
+    def s(self, caption: Caption) -> Tensor:
+        ids = torch.tensor([VOCABULARY.encode(caption.tokens)])
+        with torch.no_grad():
+            return self.model.sentences(ids, torch.tensor([len(caption.tokens)]))
+
+
+@pytest.fixture
+def world(tmp_path: Path, write_regions: Callable[..., str]) -> World:
+    torch.manual_seed(0)
+    model = AlignmentModel(DIM, len(VOCABULARY), AlignmentModelConfig(h=8, hidden=6, word_dim=4)).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    rng = np.random.default_rng(1)
+    features = {f"{n}.jpg": rng.standard_normal((n % 5 + 1, DIM)).astype(np.float16) for n in range(9)}
+    items = list(features.items())
+    url = write_regions(tmp_path / "regions", [dict(items[:4]), dict(items[4:])])
+    words = VOCABULARY.words[4:] + ("unseen",)
+    captions = [
+        Caption(image_id, f"{image_id}#{k}", "", [str(w) for w in rng.choice(words, rng.integers(1, 7))])
+        for image_id in ("1.jpg", "8.jpg", "3.jpg", "5.jpg", "absent.jpg")
+        for k in range(3)
+    ]
+    captions.append(Caption("3.jpg", "3.jpg#empty", "...", []))
+    return World(model, TableReader(url, "regions"), features, captions)
+
+
+@pytest.mark.parametrize(("sentences", "images"), [(512, 256), (2, 3), (1, 1)])
+def test_every_image_is_scored_with_every_sentence(
+    world: World, monkeypatch: pytest.MonkeyPatch, sentences: int, images: int
+) -> None:
+    monkeypatch.setattr(retrieval, "SENTENCES", sentences)
+    monkeypatch.setattr(retrieval, "IMAGES", images)
+    world.model.train()  # it must be put to evaluation: no dropout
+
+    scores, image_ids, used = score_matrix(world.model, world.regions, world.captions, VOCABULARY)
+
+    assert not world.model.training
+    assert image_ids == ["1.jpg", "3.jpg", "5.jpg", "8.jpg"]
+    usable = {c.caption_id for c in world.captions if c.tokens and c.image_id != "absent.jpg"}
+    assert len(used) == len(usable) == 12 and {c.caption_id for c in used} == usable
+    for row, image_id in enumerate(image_ids):
+        for column, caption in enumerate(used):
+            products = world.v(image_id) @ world.s(caption).t()
+            assert scores[row, column] == pytest.approx(float(products.max(0).values.sum()), abs=1e-4)
+
+
+def test_the_ranking_is_that_of_the_scores_by_id(world: World) -> None:
+    scores, image_ids, used = score_matrix(world.model, world.regions, world.captions, VOCABULARY)
+
+    found = evaluate_ranking(world.model, world.regions, world.captions, VOCABULARY)
+
+    assert found == rank(scores, image_ids, [caption.image_id for caption in used])
+    figures = ranking_metrics(found)
+    assert figures["annotation_r5"] == found.annotation.recall[5]
+    assert figures["search_r1"] == found.search.recall[1]
+    assert figures["rsum"] == found.rsum
+    assert len(figures) == 7
+
+
+def test_captions_of_no_image_at_all_are_refused(world: World) -> None:
+    with pytest.raises(ConfigurationError, match="are both tables of the same images"):
+        evaluate_ranking(world.model, world.regions, world.captions[12:15], VOCABULARY)
+
+
+@pytest.mark.parametrize("images", [256, 2])
+def test_a_phrase_goes_to_the_region_that_fits_its_words_best(
+    world: World, monkeypatch: pytest.MonkeyPatch, images: int
+) -> None:
+    monkeypatch.setattr(retrieval, "IMAGES", images)
+    world.model.train()
+    captions = {caption.caption_id: caption for caption in world.captions}
+    phrases = [
+        (caption.image_id, caption.caption_id, start, end)
+        for caption in reversed(world.captions)
+        for start in range(len(caption.tokens))
+        for end in range(start + 1, len(caption.tokens) + 1)
+    ]
+
+    found = phrase_regions(world.model, world.regions, captions, phrases, VOCABULARY)
+
+    expected = []
+    for image_id, caption_id, start, end in phrases:
+        if image_id == "absent.jpg":
+            expected.append(-1)
+            continue
+        s = world.s(captions[caption_id])[start:end]
+        sums = [sum(float(region @ word) for word in s) for region in world.v(image_id)]
+        expected.append(sums.index(max(sums)))
+    assert found == expected
+    assert len(set(found)) > 3
+
+
+def test_a_phrase_behind_the_end_of_its_cut_sentence_gets_no_region(world: World) -> None:
+    caption = world.captions[0]
+    end = len(caption.tokens)
+
+    found = phrase_regions(
+        world.model,
+        world.regions,
+        {caption.caption_id: caption},
+        [("1.jpg", caption.caption_id, end, end + 2), ("1.jpg", caption.caption_id, 0, end)],
+        VOCABULARY,
+    )
+
+    assert found[0] == -1
+    assert found[1] >= 0

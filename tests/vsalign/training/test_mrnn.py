@@ -1,0 +1,211 @@
+"""Training the Multimodal RNN without Ray: it learns its sentences, and goes on where it stopped."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vsalign.checkpoint import load_model
+from vsalign.errors import ConfigurationError, ModelError, TableError, WrongExtractorError
+from vsalign.generation import MRNN, DecodeOptions, MRNNConfig, beam_search
+from vsalign.storage import TableReader
+from vsalign.text import END, PAD, START
+from vsalign.training.mrnn import (
+    MRNNData,
+    MRNNTraining,
+    described,
+    perplexity,
+    shifted,
+    train_mrnn,
+    whole_image_features,
+)
+from vsalign.training.stream import PairStream, Text, collate
+
+TINY = MRNNTraining(
+    model=MRNNConfig(hidden=32, word_dim=12, dropout=0.0),
+    epochs=60,
+    batch_size=8,
+    learning_rate=0.02,
+    warmup=5,
+    min_count=1,
+    patience=60,
+    window_images=4,
+)
+SHORT = replace(TINY, model=replace(TINY.model, dropout=0.3), epochs=3, batch_size=3)
+
+
+def run(
+    config: MRNNTraining, tables: Any, folder: Path, segments: str = "", resume: Path | None = None
+) -> list[dict[str, Any]]:
+    """Train into folder/model, with a copy of each epoch's checkpoint in folder/epochN; the reported metrics."""
+    work = folder / "work"
+    work.mkdir(parents=True)
+    reported = []
+
+    def report(metrics: dict[str, Any], checkpoint: Path | None) -> None:
+        assert checkpoint == work
+        shutil.copytree(checkpoint, folder / f"epoch{metrics['epoch']}")
+        reported.append(metrics)
+
+    data = MRNNData(tables.regions, tables.captions, segments)
+    train_mrnn(config, data, str(folder / "model"), work, report, resume)
+    return reported
+
+
+def said(folder: Path, features: np.ndarray, beam: int) -> list[str]:
+    """What the trained model says of features (n, D)."""
+    trained = load_model(str(folder / "model"), "mrnn")
+    found = beam_search(trained.model, torch.from_numpy(features.astype(np.float32)), DecodeOptions(beam, 12))
+    assert all(found.finished)
+    return [" ".join(trained.vocabulary.decode(words)) for words in found.words]
+
+
+def test_eight_captions_are_learned_by_heart(pictures: Any, tmp_path: Path) -> None:
+    reported = run(TINY, pictures, tmp_path)
+
+    assert reported[-1]["perplexity"] < 1.1
+    whole = np.stack([features[0] for features in pictures.features.values()])
+    for beam in (1, 7):
+        assert said(tmp_path, whole, beam) == list(pictures.sentences.values())
+
+
+def test_phrases_are_learned_of_their_own_regions(pictures: Any, tmp_path: Path) -> None:
+    run(replace(TINY, whole_images=False), pictures, tmp_path, segments=pictures.segments)
+
+    for region, part in ((1, slice(None, 2)), (2, slice(2, None))):
+        features = np.stack([features[region] for features in pictures.features.values()])
+        halves = []
+        for sentence in pictures.sentences.values():
+            words = sentence.split()
+            middle = len(words) // 2
+            halves.append(" ".join(words[:middle] if part.start is None else words[middle:]))
+        assert said(tmp_path, features, 3) == halves
+
+
+def test_captions_and_phrases_are_learned_together_unless_told_otherwise(pictures: Any, tmp_path: Path) -> None:
+    config = replace(SHORT, epochs=1, batch_size=1)
+    steps = {}
+    for name, whole, segments in (("both", True, True), ("phrases", False, True), ("captions", True, False)):
+        work = tmp_path / name
+        run(replace(config, whole_images=whole), pictures, work, segments=pictures.segments if segments else "")
+        state = torch.load(work / "epoch0" / "state.pt", weights_only=True)
+        steps[name] = int(next(iter(state["optimiser"]["state"].values()))["step"])
+    assert steps == {"both": 24, "phrases": 16, "captions": 8}
+
+
+@pytest.mark.parametrize("with_segments", [False, True])
+def test_a_run_resumed_from_any_epoch_ends_bitwise_as_an_undisturbed_one(
+    pictures: Any, tmp_path: Path, with_segments: bool
+) -> None:
+    segments = pictures.segments if with_segments else ""
+    run(SHORT, pictures, tmp_path / "undisturbed", segments)
+    expected = load_model(str(tmp_path / "undisturbed" / "model"), "mrnn").model.state_dict()
+
+    for epoch in range(SHORT.epochs):
+        folder = tmp_path / f"resumed{epoch}"
+        run(SHORT, pictures, folder, segments, tmp_path / "undisturbed" / f"epoch{epoch}")
+        found = load_model(str(folder / "model"), "mrnn").model.state_dict()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(pictures: Any, tmp_path: Path) -> None:
+    config = replace(SHORT, epochs=1)
+    run(config, pictures, tmp_path / "one")
+
+    with pytest.raises(ModelError, match="of another run"):
+        run(replace(config, smoothing=0.9), pictures, tmp_path / "two", "", tmp_path / "one" / "epoch0")
+    with pytest.raises(ModelError, match="of another run"):
+        run(config, pictures, tmp_path / "three", pictures.segments, tmp_path / "one" / "epoch0")
+
+
+def test_segments_on_another_extractor_s_regions_are_refused(
+    pictures: Any, tmp_path: Path, write_segments: Callable[..., str]
+) -> None:
+    pairs = {(i, f"{i}#0"): [(0, 1, 0)] for i in pictures.sentences}
+    url = write_segments(tmp_path / "segments", pairs, {"name": "torchvision", "dim": 12})
+
+    with pytest.raises(WrongExtractorError, match="align the segments again"):
+        run(SHORT, pictures, tmp_path / "run", url)
+
+
+def test_a_segment_on_a_missing_region_is_refused(
+    pictures: Any, tmp_path: Path, write_segments: Callable[..., str]
+) -> None:
+    images = [*pictures.sentences, *(f"copy/{image_id}" for image_id in pictures.sentences)]
+    url = write_segments(tmp_path / "segments", {(i, f"{i}#0"): [(0, 1, 3)] for i in images})
+
+    with pytest.raises(TableError, match="describes region 3, the regions table has 3"):
+        run(replace(SHORT, whole_images=False), pictures, tmp_path / "run", url)
+
+
+def test_inputs_and_targets_are_shifted_by_one_word() -> None:
+    pairs = [("a", Text([7, 8, 9], 1)), ("b", Text([5], 0)), ("c", Text([6, 6], 2))]
+    features = np.arange(18, dtype=np.float16).reshape(3, 6)
+    batch = collate([(image_id, text, features) for image_id, text in pairs])
+
+    inputs, targets = shifted(batch)
+
+    assert inputs.tolist() == [[START, 7, 8, 9], [START, 5, PAD, PAD], [START, 6, 6, PAD]]
+    assert targets.tolist() == [7, 8, 9, END, 5, END, 6, 6, END]
+    assert torch.equal(described(batch), torch.from_numpy(features[[1, 0, 2]].astype(np.float32)))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 256])
+def test_perplexity_is_over_every_word_of_every_text(pictures: Any, batch_size: int) -> None:
+    torch.manual_seed(0)
+    model = MRNN(12, 9, MRNNConfig(hidden=8, word_dim=6))
+    texts = {image_id: [Text([4 + n % 5] * (n % 3 + 1), n % 3)] for n, image_id in enumerate(pictures.features)}
+    nats, words = 0.0, 0
+    model.eval()
+    for image_id, (text,) in texts.items():
+        feature = torch.from_numpy(pictures.features[image_id][text.region].astype(np.float32))
+        inputs = torch.tensor([[START, *text.words]])
+        logits = model(feature[None], inputs, torch.tensor([len(text.words) + 1]))
+        log_probs = logits.log_softmax(1)
+        nats -= sum(log_probs[t, word].item() for t, word in enumerate([*text.words, END]))
+        words += len(text.words) + 1
+    model.train()
+
+    found = perplexity(model, PairStream(TableReader(pictures.regions, "regions"), texts, seed=0), batch_size)
+
+    assert found == pytest.approx(math.exp(nats / words), rel=1e-5)
+
+
+def test_a_perplexity_that_no_float_holds_is_infinite(pictures: Any) -> None:
+    model = MRNN(12, 9, MRNNConfig(hidden=8, word_dim=6))
+    with torch.no_grad():
+        model.W_oh.bias[PAD] = 1e6
+    texts = {image_id: [Text([4])] for image_id in pictures.features}
+
+    assert perplexity(model, PairStream(TableReader(pictures.regions, "regions"), texts, seed=0)) == math.inf
+
+
+def test_whole_image_features_are_region_0_and_keep_no_other_in_memory(pictures: Any) -> None:
+    wanted = ["7.jpg", "absent.jpg", "copy/1.jpg", "0.jpg"]
+
+    found = dict(whole_image_features(TableReader(pictures.regions, "regions"), wanted))
+
+    assert list(found) == ["0.jpg", "7.jpg", "copy/1.jpg"]
+    for image_id, feature in found.items():
+        assert np.array_equal(feature, pictures.features[image_id.removeprefix("copy/")][0].astype(np.float32))
+        assert feature.base is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0}, {"batch_size": 0}, {"min_count": 0}, {"min_phrase": 0}, {"patience": 0}, {"window_images": 0},
+        {"learning_rate": 0.0}, {"clip": -1.0}, {"smoothing": 1.0}, {"weight_decay": -0.1}, {"warmup": -1},
+    ],
+)  # fmt: skip
+def test_impossible_settings_are_refused_by_name(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        replace(TINY, **wrong)  # type: ignore[arg-type]
