@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vsalign.command import exit_status
 from vsalign.errors import MissingInputError
-from vsalign.options import exit_status, parse
+from vsalign.options import parse
 
 ROOT = Path(__file__).parents[1]
 RECORD, PAGE = ROOT / "docs" / "results.json", ROOT / "docs" / "results.md"

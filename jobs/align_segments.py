@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from jobs.inputs import everywhere, load_recorded, model_facts, open_table, table_facts
-from jobs.session import command
 from jobs.shards import ShardOptions, make_shards
 from vsalign import tables
 from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
 from vsalign.checkpoint import load_model
+from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
 from vsalign.options import parse
 from vsalign.storage import Output, ShardResult, ShardTask, Stage, TableReader
@@ -95,8 +95,8 @@ def align_segments(argv: Sequence[str] | None = None) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status (jobs.session.command)."""
-    return command(lambda: align_segments(argv))
+    """The command; returns its exit status (vsalign.command.exit_status)."""
+    return exit_status(lambda: align_segments(argv))
 
 
 if __name__ == "__main__":

@@ -14,14 +14,13 @@ from typing import Any
 
 from jobs.described_inputs import DescribedInput, Pictures, RegionsOfTable
 from jobs.inputs import everywhere, load_recorded, model_facts
-from jobs.session import command
 from jobs.shards import ShardOptions, make_shards
 from vsalign import tables
 from vsalign.checkpoint import LoadedModel
+from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError, WrongExtractorError
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard
-from vsalign.images import ImageInput, ReadOptions
-from vsalign.images.sources import InputKind
+from vsalign.images.options import PictureOptions
 from vsalign.options import parse
 from vsalign.regions.extract import ExtractOptions
 from vsalign.storage import Output, ShardResult, ShardTask, Stage
@@ -31,15 +30,17 @@ STAGE = "caption_images"
 
 
 @dataclass(frozen=True)
-class OwnBoxes:
-    """For a model that was trained on the given extractor's features."""
+class ExtractorFiles:
+    """What the extractor that the model was trained on reads; which one it is, the model says."""
 
+    weights: str = ""
+    """Local weights file of its network; empty: lite's own package."""
     boxes: str = ""
-    """A COCO JSON of detections or annotations, or the folder of a regions table."""
+    """For given: a COCO JSON of detections or annotations, or the folder of a regions table."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DescribeOptions, ShardOptions):
+class Options(DescribeOptions, PictureOptions, ShardOptions):
     """What caption_images is told."""
 
     model: str
@@ -51,19 +52,9 @@ class Options(DescribeOptions, ShardOptions):
     picture; a path or a URL such as gs://bucket/photos. Or name --regions."""
     regions: str = ""
     """Regions table, of the extractor that the model was trained on, in place of --images."""
-    kind: InputKind = "auto"
-    """What --images is; auto: told by what is there and by its name's ending."""
-    root: str = ""
-    """For a list: what to strip from the front of each URI to make its image_id; empty: only the protocol."""
-    bytes_column: str = ""
-    """For Parquet: the column of encoded pictures; empty: found by type and name."""
-    id_column: str = ""
-    """For Parquet: the column of image ids; empty: image_id, path or __key__, else the row's position."""
     shard_size: int = 256
     """Pictures in one shard, the unit of work and of resume; an archive is always one shard."""
-    weights: str = ""
-    """Local weights file of the extractor's network; empty: lite's own package."""
-    extractor: OwnBoxes = field(default_factory=OwnBoxes)
+    extractor: ExtractorFiles = field(default_factory=ExtractorFiles)
     batch_size: int = 16
     """Pictures a pass of the network; batches never cross a shard."""
     decode_threads: int = 2
@@ -76,8 +67,8 @@ class Options(DescribeOptions, ShardOptions):
         ShardOptions.__post_init__(self)
         if bool(self.images) == bool(self.regions):
             raise ConfigurationError("say what to describe by --images or by --regions, and not by both")
-        if self.regions and (self.weights or self.extractor.boxes):
-            raise ConfigurationError("--weights and --extractor.boxes are for --images: a regions table has features")
+        if self.regions and self.extractor != ExtractorFiles():
+            raise ConfigurationError("--extractor.… options are for --images: a regions table has features")
         if self.shard_size < 1:
             raise ConfigurationError(f"--shard-size {self.shard_size}: give at least 1")
         _ = self.extraction  # it refuses impossible numbers
@@ -97,11 +88,11 @@ class Options(DescribeOptions, ShardOptions):
         if self.regions:
             return RegionsOfTable(everywhere(self.regions, "--regions"), trained.extractor, trained.url)
         return Pictures(
-            ImageInput(self.images, self.kind, self.shard_size, self.root, self.bytes_column, self.id_column),
-            ReadOptions(bytes_column=self.bytes_column, id_column=self.id_column),
+            self.source(self.shard_size),
+            self.reading,
             self.extraction,
             trained.extractor,
-            self.weights and everywhere(self.weights, "--weights"),
+            self.extractor.weights and everywhere(self.extractor.weights, "--extractor.weights"),
             self.extractor.boxes and everywhere(self.extractor.boxes, "--extractor.boxes"),
         )
 
@@ -186,8 +177,8 @@ def caption_images(argv: Sequence[str] | None = None) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status (jobs.session.command)."""
-    return command(lambda: caption_images(argv))
+    """The command; returns its exit status (vsalign.command.exit_status)."""
+    return exit_status(lambda: caption_images(argv))
 
 
 if __name__ == "__main__":

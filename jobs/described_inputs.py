@@ -11,13 +11,10 @@ import pyarrow as pa
 from jobs.inputs import table_facts
 from vsalign.errors import ConfigurationError, InputError
 from vsalign.generation.describe import regions_of_shard
-from vsalign.images import ImageInput, ReadCounts, ReadImage, ReadOptions, list_images, read_images
+from vsalign.images import IMAGE_PLAN, ImageInput, ReadCounts, ReadImage, ReadOptions, list_images, read_images
 from vsalign.regions import RegionExtractor, extractor_of
 from vsalign.regions.extract import Extracted, ExtractOptions, extract_images
 from vsalign.storage import ShardWriter, TableReader
-
-IMAGE_PLAN = pa.schema([(name, pa.string()) for name in ("image_id", "uri", "kind", "reason", "message")])
-"""One row of vsalign.images.Listing: a picture, an archive, or an input that cannot be used."""
 
 REGIONS_PLAN = pa.schema([("kind", pa.string()), ("region_shard", pa.int32())])
 """One row is a shard of the regions table, by position."""

@@ -8,21 +8,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
 
 from jobs.quiet import without_core_log
+from vsalign.command import sigterm_as_exit
 from vsalign.errors import ConfigurationError
-from vsalign.options import exit_status
-
-STOPPED = 4
-"""Exit status of a run that ended before its output was whole through no fault of the command: start it again."""
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -33,10 +27,6 @@ ENVIRONMENT = {
 }
 
 SECONDS_TO_CONNECT = 5.0
-
-
-class RunStopped(Exception):
-    """The run ended before its output was whole, and the same command goes on; one sentence (exit status 4)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +93,7 @@ def session(options: RayOptions, cpus: int) -> Iterator[None]:
                 print(
                     f"waiting for {cpus} CPUs: the cluster {options.place} has fewer now", file=sys.stderr, flush=True
                 )
-            with _sigterm_as_exit():  # after ray.init, which sets a handler of its own
+            with sigterm_as_exit():  # after ray.init, which sets a handler of its own
                 yield
         finally:
             ray.shutdown()
@@ -133,30 +123,3 @@ def _start(options: RayOptions, local: bool) -> None:
             f"no Ray cluster can be used at {options.place} ({reason}): correct --address (or RAY_ADDRESS), or give "
             "--address local"
         ) from error
-
-
-def command(main: Callable[[], int | None]) -> int:
-    """Run a job; its exit status: 0, 2 for a person's mistake, 3 where an archive ended early, 4 (STOPPED)."""
-    try:
-        return exit_status(main)
-    except RunStopped as stopped:
-        print(f"error: {stopped}", file=sys.stderr)
-        return STOPPED
-
-
-@contextlib.contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """Make SIGTERM (a preempted machine, a cluster's stop) unwind the stack, so that Ray ends too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> NoReturn:
-        print("stopped by SIGTERM; the same command goes on from what is committed.", file=sys.stderr)
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

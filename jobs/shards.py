@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import pyarrow.parquet as pq
 
-from jobs.session import RayOptions, RunStopped, session
+from jobs.session import RayOptions, session
 from vsalign import errors, progress
 from vsalign.allocator import keep_freed_memory
-from vsalign.errors import ConfigurationError, VsalignError
+from vsalign.errors import ConfigurationError, RunStopped, VsalignError
 from vsalign.storage import ShardResult, ShardTask, Stage
 from vsalign.storage.layout import MANIFEST
 

@@ -16,10 +16,10 @@ import torch
 
 from jobs.inputs import everywhere
 from jobs.model_folder import TRAINING, ModelFolder
-from jobs.session import RayOptions, RunStopped, session
+from jobs.session import RayOptions, session
 from vsalign import errors, progress
 from vsalign.allocator import keep_freed_memory
-from vsalign.errors import ConfigurationError, VsalignError
+from vsalign.errors import ConfigurationError, RunStopped, VsalignError
 
 SECONDS_BETWEEN_LOOKS = 0.5
 NOT_FIGURES = ("epoch", "loss", "seconds")

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from jobs.inputs import open_table, table_facts
-from jobs.session import command
 from jobs.train import TrainOptions, train_model
+from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
 from vsalign.options import parse
 from vsalign.training import mrnn
@@ -61,8 +61,8 @@ def train_mrnn(argv: Sequence[str] | None = None) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status (jobs.session.command)."""
-    return command(lambda: train_mrnn(argv))
+    """The command; returns its exit status (vsalign.command.exit_status)."""
+    return exit_status(lambda: train_mrnn(argv))
 
 
 if __name__ == "__main__":

@@ -13,15 +13,15 @@ from functools import lru_cache
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 
 from pipelines.commit import CommitShard
-from pipelines.launch import Engine, LaunchOptions, command, inputs_done, is_complete, is_planned, leave
-from pipelines.picture_options import PictureOptions
+from pipelines.launch import Engine, LaunchOptions, inputs_done, is_complete, is_planned, leave
 from pipelines.report import print_summary
 from vsalign import tables
+from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError, ModelError
-from vsalign.images import Listing, ReadCounts, ReadImage, ReadOptions, list_images, read_images
+from vsalign.images import IMAGE_PLAN, Listing, ReadCounts, ReadImage, ReadOptions, list_images, read_images
+from vsalign.images.options import PictureOptions
 from vsalign.options import parse
 from vsalign.regions import ExtractorConfig, RegionExtractor, build_extractor
 from vsalign.regions.extract import ExtractOptions, extract_shard
@@ -29,9 +29,6 @@ from vsalign.storage import Output, ShardResult, ShardTask, ShardWriter, Stage
 
 PROG = "python -m pipelines.extract_regions"
 STAGE = "extract_regions"
-
-IMAGE_PLAN = pa.schema([(name, pa.string()) for name in ("image_id", "uri", "kind", "reason", "message")])
-"""One row of vsalign.images.Listing: a picture, an archive, or an input that cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +166,8 @@ def configuration(options: Options, listing: Listing, boxes_sha256: str) -> dict
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status (pipelines.launch.command)."""
-    return command(lambda: extract_regions(argv))
+    """The command; returns its exit status (vsalign.command.exit_status)."""
+    return exit_status(lambda: extract_regions(argv))
 
 
 if __name__ == "__main__":

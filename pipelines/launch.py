@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -21,17 +19,15 @@ from apache_beam.runners.runner import PipelineState
 
 from pipelines.beam_options import pipeline, read_beam_options, runs_here, worker_count
 from pipelines.commit import raise_mistake
-from pipelines.watchdog import RunStopped, Watchdog
+from pipelines.watchdog import Watchdog
 from vsalign import progress
-from vsalign.errors import ConfigurationError, TableError, VsalignError
+from vsalign.command import sigterm_as_exit
+from vsalign.errors import ConfigurationError, RunStopped, TableError, VsalignError
 from vsalign.images.sources import ARCHIVE
-from vsalign.options import exit_status, options_of
+from vsalign.options import options_of
 from vsalign.storage import Folder, ShardTask, Stage
 from vsalign.storage.layout import MANIFEST, PLAN
 from vsalign.storage.shards import check_shard
-
-STOPPED = 4
-"""Exit status of a run that ended before its table was whole through no fault of the command: start it again."""
 
 GRAPH_THREAD = "beam_graph"
 
@@ -90,7 +86,7 @@ class Engine:
         graph = _Graph(pipeline(self.options, self.workers), build)
         here = runs_here(self.options)
         commits = _Commits(stage, tasks, unit)
-        with _sigterm_as_exit(), commits.progress, Watchdog(self.stall_timeout if here else 0) as watchdog:
+        with sigterm_as_exit(), commits.progress, Watchdog(self.stall_timeout if here else 0) as watchdog:
             graph.start()
             while not graph.done.wait(commits.pause):
                 commits.look()
@@ -201,19 +197,6 @@ def inputs_done(stage: Stage, tasks: list[ShardTask]) -> int:
     return sum(result.inputs for result in stage.done.values() if result.shard not in again)
 
 
-def command(main: Callable[[], int | None]) -> int:
-    """Run a stage and return its exit status.
-
-    0; 2 for a person's mistake; 3 where an archive ended early; 4 (STOPPED) where a worker died, stood still or failed;
-    130 and 143 after Ctrl-C and SIGTERM.
-    """
-    try:
-        return exit_status(main)
-    except RunStopped as stopped:
-        print(f"error: {stopped}", file=sys.stderr)
-        return STOPPED
-
-
 def leave(status: int) -> NoReturn:
     """End the process; at once where Beam's threads still wait for a worker that is gone."""
     if any(thread.name == GRAPH_THREAD for thread in threading.enumerate()):
@@ -221,23 +204,3 @@ def leave(status: int) -> NoReturn:
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
-
-
-@contextlib.contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """Make SIGTERM (a preempted machine, a service's stop) unwind the stack, so that the workers end too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except SystemExit:
-        print("stopped by SIGTERM; the same command goes on from what is committed.", file=sys.stderr)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)

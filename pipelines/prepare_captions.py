@@ -14,10 +14,10 @@ from typing import Any, Literal
 import apache_beam as beam
 
 from pipelines.commit import CommitShard
-from pipelines.launch import Engine, LaunchOptions, command, inputs_done, is_complete, is_planned, leave
-from pipelines.picture_options import PictureOptions
+from pipelines.launch import Engine, LaunchOptions, inputs_done, is_complete, is_planned, leave
 from pipelines.report import print_summary
 from vsalign import tables
+from vsalign.command import exit_status
 from vsalign.datasets.captions import read_captions
 from vsalign.datasets.files import open_bytes
 from vsalign.datasets.flickr import find_split_lists
@@ -32,6 +32,7 @@ from vsalign.datasets.prepare import (
 from vsalign.datasets.records import CaptionRecord, Reading
 from vsalign.errors import ConfigurationError, Reason
 from vsalign.images import list_images, read_images
+from vsalign.images.options import PictureOptions
 from vsalign.options import parse
 from vsalign.storage import Output, ShardResult, ShardTask, Stage, TableReader
 
@@ -195,8 +196,8 @@ def sha256(path: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status (pipelines.launch.command)."""
-    return command(lambda: prepare_captions(argv))
+    """The command; returns its exit status (vsalign.command.exit_status)."""
+    return exit_status(lambda: prepare_captions(argv))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from types import TracebackType
 
 import grpc
 
+from vsalign.errors import RunStopped
+
 BUSY = 0.05
 """Share of one core, averaged over the time-out, below which workers stand still: a guess, far below decoding one
 picture and far above a worker that waits."""
@@ -29,10 +31,6 @@ WAITING_THREAD = "run_worker"
 
 _DATA_LOG = logging.getLogger("apache_beam.runners.worker.data_plane")
 """Logs a traceback for every connection that broke."""
-
-
-class RunStopped(Exception):
-    """The run ended before its table was whole, and the same command goes on; one sentence (exit status 4)."""
 
 
 class Watchdog:

@@ -19,11 +19,7 @@ SHARED = Path(os.environ.get("VSALIGN_SHARED") or Path(__file__).parents[2] / "s
 
 def shared_absent() -> str:
     """Why tests marked `shared` cannot run, or nothing."""
-    return (
-        ""
-        if (SHARED / "data").is_dir()
-        else f"no data folder {SHARED / 'data'} (VSALIGN_SHARED names another)"
-    )
+    return "" if (SHARED / "data").is_dir() else f"no data folder {SHARED / 'data'} (VSALIGN_SHARED names another)"
 
 
 def detectron2_absent() -> str:

@@ -18,9 +18,7 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "misc", "common", "mana
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     """Check the packages in `folder` against the contracts of its pyproject.toml."""
     code = "from importlinter.cli import lint_imports_command as lint; lint()"
-    return subprocess.run(
-        [sys.executable, "-c", code, "--no-cache"], cwd=folder, capture_output=True, text=True
-    )
+    return subprocess.run([sys.executable, "-c", code, "--no-cache"], cwd=folder, capture_output=True, text=True)
 
 
 def test_import_rules_hold() -> None:

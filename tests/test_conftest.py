@@ -16,9 +16,7 @@ def session(folder: Path, test: str, shared: Path) -> subprocess.CompletedProces
     """Run pytest, with this project's conftest and markers, on one test file."""
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     (folder / "tests").mkdir()
-    (folder / "tests" / "conftest.py").write_text(
-        (ROOT / "tests" / "conftest.py").read_text(encoding="utf-8")
-    )
+    (folder / "tests" / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
     (folder / "tests" / "test_one.py").write_text(f"import pytest\n{test}\ndef test_other():\n    pass\n")
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"],

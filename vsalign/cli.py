@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
-from vsalign.options import closest, exit_status
+from vsalign.options import closest
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,7 @@ COMMANDS: Mapping[str, Command] = {
     "scenes": Command(
         "vsalign.datasets.scenes.command:main", "draw pictures with captions and the true box of every phrase"
     ),
-    "gallery": Command(
-        "vsalign.pictures:main", "make a web page of a descriptions table that opens from a file"
-    ),
+    "gallery": Command("vsalign.pictures:main", "make a web page of a descriptions table that opens from a file"),
     "evaluate ranking": Command(
         "vsalign.evaluation.commands:ranking",
         "recall at 1, 5, 10 and median rank, sentences to images and back",

@@ -37,6 +37,10 @@ class WrongExtractorError(TableError):
     """Region features of another extractor than the model was trained on."""
 
 
+class RunStopped(Exception):
+    """The run ended before its output was whole through no fault of the command, which goes on when started again."""
+
+
 class Reason(StrEnum):
     """Why an input could not be used: the closed list that the errors table holds."""
 

@@ -12,15 +12,15 @@ import dataclasses
 import difflib
 import enum
 import io
-import os
+import itertools
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
-from vsalign.errors import ConfigurationError, MissingInputError, VsalignError
+from vsalign.errors import ConfigurationError, MissingInputError
 
 T = TypeVar("T")
 
@@ -125,9 +125,7 @@ def options_of(cls: type, prefix: str = "", given: bool = False) -> dict[str, Op
         if not field.init:
             continue
         has_default = (
-            given
-            or field.default is not dataclasses.MISSING
-            or field.default_factory is not dataclasses.MISSING
+            given or field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         )
         name, kind = prefix + field.name.replace("_", "-"), kinds[field.name]
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
@@ -135,9 +133,7 @@ def options_of(cls: type, prefix: str = "", given: bool = False) -> dict[str, Op
         else:
             parts = (typing.get_origin(kind), *typing.get_args(kind))
             if dict in parts or any(map(dataclasses.is_dataclass, parts)):
-                raise TypeError(
-                    f"{cls.__name__}.{field.name}: a group of options is a dataclass, given whole"
-                )
+                raise TypeError(f"{cls.__name__}.{field.name}: a group of options is a dataclass, given whole")
             found[name] = Option(name, kind, not has_default)
     return found
 
@@ -156,32 +152,7 @@ def closest(name: str, names: Iterable[str]) -> str | None:
 
 def to_dict(options: Any) -> dict[str, Any]:
     """The dataclass as plain JSON values, for a manifest or a config.json; `--config` reads it again."""
-    return {
-        field.name: _plain(getattr(options, field.name))
-        for field in dataclasses.fields(options)
-        if field.init
-    }
-
-
-def exit_status(command: Callable[[], int | None]) -> int:
-    """Run a command, return its exit status: a person's mistake is a sentence on stderr and 2, Ctrl-C 130."""
-    try:
-        return command() or 0
-    except VsalignError as error:
-        print("error: " + str(error).replace("\n", " "), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped by the keyboard; the same command goes on from what is committed.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of a pipe (`| head`) left; Python would complain again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except SystemExit as stop:
-        if stop.code is None or isinstance(stop.code, int):
-            return stop.code or 0
-        print(stop.code, file=sys.stderr)
-        return 1
+    return {field.name: _plain(getattr(options, field.name)) for field in dataclasses.fields(options) if field.init}
 
 
 def _plain(value: Any) -> Any:
@@ -218,13 +189,9 @@ def _take_config(arguments: list[str]) -> tuple[str | None, list[str]]:
     return config, rest
 
 
-def _refuse_missing(
-    options: Mapping[str, Option], chosen: set[str], unknown: Sequence[str], prog: str
-) -> None:
+def _refuse_missing(options: Mapping[str, Option], chosen: set[str], unknown: Sequence[str], prog: str) -> None:
     """Raise ConfigurationError where an option that must be given is not."""
-    missing = [
-        option.spellings[0] for option in options.values() if option.required and option.name not in chosen
-    ]
+    missing = [option.spellings[0] for option in options.values() if option.required and option.name not in chosen]
     if not missing:
         return
     typed = closest(missing[0], unknown)
@@ -239,9 +206,7 @@ def _read(
     try:
         import tyro
     except ModuleNotFoundError:
-        raise MissingInputError(
-            "The command line needs the package tyro; `pip install tyro` brings it."
-        ) from None
+        raise MissingInputError("The command line needs the package tyro; `pip install tyro` brings it.") from None
 
     said = io.StringIO()
     about = f"{description}\n{CONFIG_FLAG} FILE.yaml gives defaults that the options below override."
@@ -278,9 +243,10 @@ _REWORDINGS = (
 
 def _sentence(box: str, internal_name: str, prog: str, origin: Mapping[str, str]) -> str:
     """The first paragraph of tyro's framed message, as one sentence that says where the value stands."""
-    lines = [line.strip("│|╭╮╰╯ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
-    body = [line for line in lines[1:] if line]
-    end = next((at for at, line in enumerate(body) if set(line) <= set("─-")), len(body))
+    lines = [line.strip("│|╭╮╰╯+ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
+    # Where stdout is not UTF-8 the frame is ASCII and begins with a line of its own, without a title.
+    body = list(itertools.dropwhile(_is_rule, (line for line in lines[1:] if line)))
+    end = next((at for at, line in enumerate(body) if _is_rule(line)), len(body))
     text = " ".join(body[:end])
     for pattern, replacement in _REWORDINGS:
         text = re.sub(f"^{pattern}$", replacement, text)
@@ -288,3 +254,7 @@ def _sentence(box: str, internal_name: str, prog: str, origin: Mapping[str, str]
     flag = re.search(r"--([\w.-]+)", text)
     where = origin.get(flag.group(1).replace("_", "-")) if flag else None
     return f"{text} ({where})." if where else f"{text}; `{prog} --help` lists the options."
+
+
+def _is_rule(line: str) -> bool:
+    return set(line) <= set("─-")

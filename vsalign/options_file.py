@@ -34,16 +34,12 @@ def arguments_from_yaml(
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "broken syntax"
-        raise ConfigurationError(
-            f"{url}{line} is not YAML ({problem}); write one `option: value` a line."
-        ) from None
+        raise ConfigurationError(f"{url}{line} is not YAML ({problem}); write one `option: value` a line.") from None
     arguments: list[str] = []
     origin: dict[str, str] = {}
     for name, node, place in _leaves(root, url, options):
         if name in origin:
-            raise ConfigurationError(
-                f"{place}: {name} stands there twice ({origin[name]}); remove one of them."
-            )
+            raise ConfigurationError(f"{place}: {name} stands there twice ({origin[name]}); remove one of them.")
         origin[name] = place
         if name not in overridden:
             arguments += _arguments(options[name], node, place)

@@ -158,9 +158,7 @@ class Summary:
         by_count = sorted(self.errors.items(), key=lambda item: (-item[1], item[0]))
         rows += [(f"  {reason}", f"{count:,}") for reason, count in by_count]
         rows += [(name, _number(value)) for name, value in self.notes.items()]
-        worked = (
-            self.rows + sum(self.errors.values()) if self.inputs is None else self.inputs
-        ) - self.already
+        worked = (self.rows + sum(self.errors.values()) if self.inputs is None else self.inputs) - self.already
         rows.append(("time", format_duration(self.seconds)))
         if self.seconds > 0:
             rows.append(("rate", format_rate(worked / self.seconds, self.unit)))

@@ -17,8 +17,9 @@ from pathlib import Path
 from infra.results import figure
 from infra.road.commands import Road
 from infra.road.scenes import ScenesOptions, scenes_road
+from vsalign.command import exit_status
 from vsalign.errors import MissingInputError
-from vsalign.options import exit_status, parse
+from vsalign.options import parse
 
 PHOTOGRAPHS = (
     "astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg", "moon.png",

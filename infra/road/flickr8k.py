@@ -13,8 +13,9 @@ from pathlib import Path
 
 from infra.results import Figure, figure
 from infra.road.commands import Road
+from vsalign.command import exit_status
 from vsalign.errors import MissingInputError
-from vsalign.options import exit_status, parse
+from vsalign.options import parse
 
 TUNE_IMAGES = 1000
 BETA = 1.0

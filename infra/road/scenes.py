@@ -12,7 +12,8 @@ from pathlib import Path
 
 from infra.results import Figure, figure
 from infra.road.commands import Road
-from vsalign.options import exit_status, parse
+from vsalign.command import exit_status
+from vsalign.options import parse
 
 BETA = 1.0
 """Of the segments' MRF: chosen on the tune split."""

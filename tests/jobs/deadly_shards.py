@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from jobs.session import command
 from jobs.shards import ShardOptions, make_shards
 from vsalign import tables
+from vsalign.command import exit_status
 from vsalign.storage import Output, ShardResult, ShardTask, Stage
 
 DEADLY = 2
@@ -44,4 +44,4 @@ def main(url: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command(lambda: main(sys.argv[1])))
+    sys.exit(exit_status(lambda: main(sys.argv[1])))

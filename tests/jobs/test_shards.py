@@ -234,7 +234,7 @@ def test_a_mistake_of_align_segments_is_one_sentence_and_status_2(
         ({"--model": "GIVEN"}, "the model was trained on given boxes: name a COCO JSON"),
         ({"--model": "UNKNOWN"}, "which this vsalign cannot extract"),
         ({"--extractor.boxes": "/boxes.json"}, "finds its own; leave it out"),
-        ({"--weights": "/nowhere.bin"}, "/nowhere.bin"),
+        ({"--extractor.weights": "/nowhere.bin"}, "/nowhere.bin"),
         ({"--decode.beam": "0"}, "beam 0"),
         ({"--batch-size": "0"}, "batch_size is 0"),
         ({"--shard-size": "0"}, "--shard-size 0"),

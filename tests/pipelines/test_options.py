@@ -11,8 +11,8 @@ import pytest
 
 from pipelines import extract_regions, prepare_captions
 from pipelines.beam_options import pipeline, read_beam_options, worker_count
-from pipelines.watchdog import RunStopped, Watchdog, cpu_seconds
-from vsalign.errors import ConfigurationError
+from pipelines.watchdog import Watchdog, cpu_seconds
+from vsalign.errors import ConfigurationError, RunStopped
 
 MISTAKES = [
     (["--shard-sise", "3"], "--shard-size"),

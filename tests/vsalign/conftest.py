@@ -21,9 +21,7 @@ def write_rows(url: Path | str, table: str, shards: Sequence[Sequence[Row]], pro
     """A complete table of such shards."""
     properties = properties or {}
     schema = (
-        tables.regions_schema(properties["extractor"]["dim"])
-        if table == "regions"
-        else getattr(tables, table.upper())
+        tables.regions_schema(properties["extractor"]["dim"]) if table == "regions" else getattr(tables, table.upper())
     )
     output = Output(str(url), table, schema, "test", {}, properties)
     stage = Stage(output)

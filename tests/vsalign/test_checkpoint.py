@@ -148,7 +148,8 @@ def test_a_broken_config_is_refused(folder: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"feature_dim": 5}, {"vocabulary_size": 9}, {"model": {"h": 7}}, {"model": {"hh": 6}}, {"model": {"h": 0}}]
+    "changes",
+    [{"feature_dim": 5}, {"vocabulary_size": 9}, {"model": {"h": 7}}, {"model": {"hh": 6}}, {"model": {"h": 0}}],
 )
 def test_a_config_that_does_not_fit_the_weights_is_refused(folder: Path, changes: dict[str, Any]) -> None:
     config = json.loads((folder / CONFIG).read_text())

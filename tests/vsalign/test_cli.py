@@ -13,9 +13,7 @@ from vsalign.errors import MissingInputError
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
-def test_alone_it_lists_every_command_with_a_line(
-    argv: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_alone_it_lists_every_command_with_a_line(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(argv) == 0
     text = capsys.readouterr().out
     for name, command in cli.COMMANDS.items():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
-from vsalign.options import exit_status
 
 
 def command(outcome: BaseException | int | None) -> int:

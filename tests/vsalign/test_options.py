@@ -234,9 +234,7 @@ def test_a_mistake_in_yaml_is_named_with_its_line(tmp_path: Path, text: str, sen
 def test_a_wrong_value_in_yaml_says_where_it_stands(tmp_path: Path) -> None:
     file = tmp_path / "options.yaml"
     file.write_text("input: x\ndecode:\n  max_pixels: many\n", encoding="utf-8")
-    assert refusal("--config", str(file)) == (
-        f"--decode.max-pixels: 'many' is not a whole number ({file} line 3)."
-    )
+    assert refusal("--config", str(file)) == (f"--decode.max-pixels: 'many' is not a whole number ({file} line 3).")
 
 
 def test_yaml_cannot_run_code(tmp_path: Path) -> None:

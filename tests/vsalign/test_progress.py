@@ -33,9 +33,7 @@ def test_a_log_gets_one_line_a_minute_however_many_items() -> None:
         progress.add(10, errors=second == 30)
     lines = log.getvalue().splitlines()
     assert len(lines) == 10
-    assert (
-        lines[0] == "extract_regions: 600 of 12,000 images (5.0 %), 10.0 images/s, 1 error, 19 min 00 s left"
-    )
+    assert lines[0] == "extract_regions: 600 of 12,000 images (5.0 %), 10.0 images/s, 1 error, 19 min 00 s left"
     assert "\r" not in log.getvalue()
 
 

@@ -5,9 +5,10 @@ from vsalign.images.archives import read_images
 from vsalign.images.decode import DecodeOptions, decode_image, read_size
 from vsalign.images.reading import ReadCounts, ReadImage, ReadOptions
 from vsalign.images.retrying import Retry
-from vsalign.images.sources import ImageInput, Listing, list_images
+from vsalign.images.sources import IMAGE_PLAN, ImageInput, Listing, list_images
 
 __all__ = [
+    "IMAGE_PLAN",
     "DecodeOptions",
     "ImageInput",
     "Listing",

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import pyarrow as pa
+
 from vsalign.errors import ConfigurationError, InputError, MissingInputError, Reason
 from vsalign.images import locations, names
 from vsalign.images.expansion import Found, expand_glob, folder_of_glob, is_glob, walk
@@ -17,6 +19,9 @@ from vsalign.images.retrying import Retry
 
 Row = dict[str, str]
 InputKind = Literal["auto", "folder", "glob", "list", "archive", "parquet"]
+
+IMAGE_PLAN = pa.schema([(name, pa.string()) for name in ("image_id", "uri", "kind", "reason", "message")])
+"""A row of a plan: a picture, an archive, or an input that cannot be used (Listing yields them)."""
 
 IMAGE, ARCHIVE, ERROR = "image", "archive", "error"
 """A row's kind: one picture; one archive or Parquet file, read member by member; an input that cannot be

@@ -87,6 +87,6 @@ def extractor_of(identity: dict[str, Any], *, weights: str = "", boxes: str = ""
     if extractor.identity() != identity:
         raise ModelError(
             f"the model was trained on features of {identity}, the weights at hand give {extractor.identity()}: "
-            "name the same weights file with --weights"
+            "name the same weights file with --extractor.weights"
         )
     return extractor

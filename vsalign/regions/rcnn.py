@@ -39,7 +39,7 @@ class Torchvision(RegionExtractor):
     ) -> None:
         if not weights:
             raise ConfigurationError(
-                "the torchvision extractor needs --weights: a local state dict, or COCO_V1 to download "
+                "the torchvision extractor needs --extractor.weights: a local state dict, or COCO_V1 to download "
                 "torchvision's own"
             )
         self.options = {"input_size": input_size, "top_k": top_k, "nms": nms, "min_score": min_score}

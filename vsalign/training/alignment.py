@@ -14,55 +14,36 @@ from vsalign.errors import ConfigurationError
 from vsalign.evaluation.retrieval import evaluate_ranking, ranking_metrics
 from vsalign.storage import TableReader
 from vsalign.text import Vocabulary
-from vsalign.training.loop import Report, train, worker
+from vsalign.training.loop import Report, Schedule, train, worker
 from vsalign.training.state import TrainingState, fingerprint
 from vsalign.training.stream import Batch, PairStream
 from vsalign.training.texts import caption_texts, captions_of
 
 
-@dataclass(frozen=True)
-class AlignmentTraining:
-    """What the alignment model is trained with."""
+@dataclass(frozen=True, kw_only=True)
+class AlignmentTraining(Schedule):
+    """What the alignment model is trained with: SGD, the epoch kept that has the best RSUM."""
 
     model: AlignmentModelConfig = field(default_factory=AlignmentModelConfig)
     """Sizes of the model."""
     epochs: int = 12
     """Times that every pair is seen."""
-    batch_size: int = 100
-    """Pairs a step, over all workers (the paper's 100)."""
     learning_rate: float = 0.001
-    """Of SGD, at its highest; it warms up over `warmup` steps and falls to 0 along a cosine."""
+    """At its highest: it warms up over `warmup` steps, since the summed hinges diverge without, and falls to 0 along a
+    cosine."""
     momentum: float = 0.9
     """The paper's."""
-    weight_decay: float = 0.0
-    """The paper cross-validates it."""
-    warmup: int = 200
-    """Steps in which the learning rate rises from 0: the summed hinges diverge without."""
     margin: float = 1.0
     """The paper's 1."""
-    clip: float = 5.0
-    """Gradients are clipped element-wise at this value (the paper's 5)."""
-    min_count: int = 5
-    """Words seen less often in training are UNK (the paper's 5)."""
-    train_split: str = "train"
-    """The split that is learned from; the vocabulary comes from it alone."""
-    validation_split: str = "tune"
-    """The split whose R@K choose the epoch that is kept."""
     patience: int = 4
     """Epochs without a better RSUM after which training stops."""
-    window_images: int = 8192
-    """Images shuffled at a time: bounds a worker's memory."""
-    seed: int = 0
-    """Fixes weights, order and dropout."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "min_count", "patience", "window_images"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}: give at least 1")
-        if not (self.learning_rate > 0 and self.clip > 0 and self.margin > 0):
-            raise ConfigurationError("learning_rate, clip and margin must be above 0")
-        if not (0 <= self.momentum < 1 and self.weight_decay >= 0 and self.warmup >= 0):
-            raise ConfigurationError("momentum must be in [0, 1), weight_decay and warmup 0 or more")
+        super().__post_init__()
+        if not 0 <= self.momentum < 1:
+            raise ConfigurationError(f"momentum is {self.momentum}: it lies in [0, 1)")
+        if not self.margin > 0:
+            raise ConfigurationError(f"margin is {self.margin}: it must be above 0")
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vsalign.errors import VsalignError
+from vsalign.errors import ConfigurationError, VsalignError
 from vsalign.training.state import TrainingState
 from vsalign.training.stream import Batch, PairStream
 
@@ -30,29 +31,45 @@ Report = Callable[[dict[str, Any], Path | None], None]
 """Called by every worker at the end of an epoch with its figures and, on the first worker, a checkpoint folder."""
 
 
-class Schedule(Protocol):
-    """What the loop reads of a training configuration."""
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """What both models are trained with; each says the defaults that are its own."""
 
-    @property
-    def epochs(self) -> int: ...
+    epochs: int
+    """Times that everything is seen."""
+    batch_size: int = 100
+    """Pairs of an image and a text a step, over all workers (the paper's 100)."""
+    learning_rate: float = 0.001
+    """At its highest: it warms up over `warmup` steps and falls to 0 along a cosine."""
+    warmup: int = 200
+    """Steps in which the learning rate rises from 0."""
+    weight_decay: float = 0.0
+    """L2 penalty; the paper cross-validates it."""
+    clip: float = 5.0
+    """Gradients are clipped element-wise at this value (the paper's 5)."""
+    min_count: int = 5
+    """Words seen less often in training captions are UNK (the paper's 5)."""
+    train_split: str = "train"
+    """The split that is learned from; the vocabulary comes from it alone."""
+    validation_split: str = "tune"
+    """The split whose figure chooses the epoch that is kept."""
+    patience: int
+    """Epochs without a better figure after which training stops."""
+    window_images: int = 8192
+    """Images shuffled at a time: bounds a worker's memory."""
+    seed: int = 0
+    """Fixes weights, order and dropout."""
 
-    @property
-    def batch_size(self) -> int: ...
-
-    @property
-    def learning_rate(self) -> float: ...
-
-    @property
-    def warmup(self) -> int: ...
-
-    @property
-    def clip(self) -> float: ...
-
-    @property
-    def patience(self) -> int: ...
-
-    @property
-    def seed(self) -> int: ...
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "min_count", "patience", "window_images"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}: give at least 1")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}: it must be above 0")
+        for name in ("weight_decay", "warmup"):
+            if not getattr(self, name) >= 0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}: give 0 or more")
 
 
 def train(

@@ -15,7 +15,7 @@ from vsalign.errors import ConfigurationError, WrongExtractorError
 from vsalign.generation import MRNN, MRNNConfig
 from vsalign.storage import TableReader
 from vsalign.text import END, PAD, START, Vocabulary
-from vsalign.training.loop import Report, mean_over_workers, train, worker
+from vsalign.training.loop import Report, Schedule, mean_over_workers, train, worker
 from vsalign.training.state import TrainingState, fingerprint
 from vsalign.training.stream import Batch, PairStream, Text
 from vsalign.training.texts import Caption, caption_texts, captions_of, phrase_texts
@@ -24,51 +24,29 @@ IMAGES = 256
 """Images whose features are read at once for the baseline."""
 
 
-@dataclass(frozen=True)
-class MRNNTraining:
-    """What the Multimodal RNN is trained with."""
+@dataclass(frozen=True, kw_only=True)
+class MRNNTraining(Schedule):
+    """What the Multimodal RNN is trained with: RMSprop, the epoch kept that has the best perplexity."""
 
     model: MRNNConfig = field(default_factory=MRNNConfig)
     """Sizes of the model."""
     epochs: int = 10
     """Times that every text is seen."""
-    batch_size: int = 100
-    """Texts a step, over all workers."""
-    learning_rate: float = 0.001
-    """Of RMSprop, at its highest; it warms up over `warmup` steps and falls to 0 along a cosine."""
     smoothing: float = 0.99
     """RMSprop's running mean of squared gradients keeps this share a step."""
-    weight_decay: float = 0.0
-    """L2 penalty."""
-    warmup: int = 200
-    """Steps in which the learning rate rises from 0."""
-    clip: float = 5.0
-    """Gradients are clipped element-wise at this value (the paper's 5)."""
-    min_count: int = 5
-    """Words seen less often in training captions are UNK (the paper's 5)."""
     whole_images: bool = True
     """Whether whole images with their captions are learned; without, segments alone (the paper's region model)."""
     min_phrase: int = 1
     """Inferred phrases of fewer words are left out."""
-    train_split: str = "train"
-    """The split that is learned from; the vocabulary comes from it alone."""
-    validation_split: str = "tune"
-    """The split whose perplexity chooses the epoch that is kept."""
     patience: int = 3
     """Epochs without a better perplexity after which training stops."""
-    window_images: int = 8192
-    """Images shuffled at a time: bounds a worker's memory."""
-    seed: int = 0
-    """Fixes weights, order and dropout."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "min_count", "min_phrase", "patience", "window_images"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}: give at least 1")
-        if not (self.learning_rate > 0 and self.clip > 0 and 0 <= self.smoothing < 1):
-            raise ConfigurationError("learning_rate and clip must be above 0, smoothing in [0, 1)")
-        if not (self.weight_decay >= 0 and self.warmup >= 0):
-            raise ConfigurationError("weight_decay and warmup must be 0 or more")
+        super().__post_init__()
+        if not 0 <= self.smoothing < 1:
+            raise ConfigurationError(f"smoothing is {self.smoothing}: it lies in [0, 1)")
+        if self.min_phrase < 1:
+            raise ConfigurationError(f"min_phrase is {self.min_phrase}: give at least 1")
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ from vsalign import cli
 from vsalign.datasets.scenes import read_objects
 
 
-def test_it_writes_scenes_and_a_second_call_finds_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_writes_scenes_and_a_second_call_finds_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["scenes", "--output", str(tmp_path / "scenes"), "--count", "6"]
     argv += ["--splits.train", "0.5", "--splits.tune", "0", "--splits.dev", "0.5"]
     assert cli.main(argv) == 0

@@ -120,7 +120,7 @@ def test_an_extractor_is_rebuilt_from_its_identity(lite) -> None:
 
 
 def test_an_extractor_of_other_weights_is_refused(lite) -> None:
-    with pytest.raises(ModelError, match="name the same weights file with --weights"):
+    with pytest.raises(ModelError, match="name the same weights file with --extractor.weights"):
         extractor_of({**lite.identity(), "weights_sha256": "0" * 64})
 
 

@@ -210,5 +210,5 @@ def test_weights_of_other_shapes_are_refused(state, tmp_path) -> None:
 def test_missing_weights_are_named(tmp_path) -> None:
     with pytest.raises(MissingInputError, match="nowhere.pth"):
         build_extractor(ExtractorConfig(name="torchvision", weights=str(tmp_path / "nowhere.pth")))
-    with pytest.raises(ConfigurationError, match="needs --weights"):
+    with pytest.raises(ConfigurationError, match="needs --extractor.weights"):
         build_extractor(ExtractorConfig(name="torchvision"))

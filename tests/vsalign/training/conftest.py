@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,3 +59,22 @@ def pictures(
         features,
         sentences,
     )
+
+
+class Recorder:
+    """A folder that a training run reports into: a copy of each epoch's checkpoint in epochN, its model in model."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.work = folder, folder / "work"
+        self.work.mkdir(parents=True)
+        self.reported: list[dict[str, Any]] = []
+
+    def __call__(self, metrics: dict[str, Any], checkpoint: Path | None) -> None:
+        assert checkpoint == self.work
+        shutil.copytree(self.work, self.folder / f"epoch{metrics['epoch']}")
+        self.reported.append(metrics)
+
+
+@pytest.fixture
+def record() -> type[Recorder]:
+    return Recorder

@@ -33,21 +33,21 @@ TINY = AlignmentTraining(
 SHORT = replace(TINY, model=replace(TINY.model, dropout=0.3), epochs=3, batch_size=3)
 
 
-def run(config: AlignmentTraining, tables: Any, folder: Path, resume: Path | None = None) -> list[dict[str, Any]]:
-    """Train into folder/model, with a copy of each epoch's checkpoint in folder/epochN; the reported metrics."""
-    work = folder / "work"
-    work.mkdir(parents=True)
-    reported = []
+Run = Callable[..., list[dict[str, Any]]]
 
-    def report(metrics: dict[str, Any], checkpoint: Path | None) -> None:
-        assert checkpoint == work
-        shutil.copytree(checkpoint, folder / f"epoch{metrics['epoch']}")
-        reported.append(metrics)
 
-    train_alignment(
-        config, AlignmentData(tables.regions, tables.captions), str(folder / "model"), work, report, resume
-    )
-    return reported
+@pytest.fixture
+def run(record: Callable[[Path], Any]) -> Run:
+    """(configuration, tables, folder, checkpoint to resume) -> the reported metrics; see Recorder."""
+
+    def train(config: AlignmentTraining, tables: Any, folder: Path, resume: Path | None = None) -> list[dict[str, Any]]:
+        recorder = record(folder)
+        data = AlignmentData(tables.regions, tables.captions)
+        train_alignment(config, data, str(folder / "model"), recorder.work, recorder, resume)
+        reported: list[dict[str, Any]] = recorder.reported
+        return reported
+
+    return train
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -60,7 +60,7 @@ def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_eight_pairs_are_learned_by_heart(pictures: Any, tmp_path: Path) -> None:
+def test_eight_pairs_are_learned_by_heart(run: Run, pictures: Any, tmp_path: Path) -> None:
     reported = run(TINY, pictures, tmp_path)
 
     assert reported[-1]["loss"] < 0.05 * reported[0]["loss"]
@@ -78,7 +78,9 @@ def test_eight_pairs_are_learned_by_heart(pictures: Any, tmp_path: Path) -> None
     assert trained.training["configuration"]["learning_rate"] == TINY.learning_rate
 
 
-def test_a_run_resumed_from_any_epoch_ends_bitwise_as_an_undisturbed_one(pictures: Any, tmp_path: Path) -> None:
+def test_a_run_resumed_from_any_epoch_ends_bitwise_as_an_undisturbed_one(
+    run: Run, pictures: Any, tmp_path: Path
+) -> None:
     undisturbed = run(SHORT, pictures, tmp_path / "undisturbed")
 
     for epoch in range(SHORT.epochs):
@@ -88,7 +90,7 @@ def test_a_run_resumed_from_any_epoch_ends_bitwise_as_an_undisturbed_one(picture
         assert [m["loss"] for m in resumed] == [m["loss"] for m in undisturbed[epoch + 1 :]]
 
 
-def test_the_seed_fixes_the_result(pictures: Any, tmp_path: Path) -> None:
+def test_the_seed_fixes_the_result(run: Run, pictures: Any, tmp_path: Path) -> None:
     config = replace(SHORT, epochs=1)
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
         run(replace(config, seed=seed), pictures, tmp_path / name)
@@ -99,7 +101,7 @@ def test_the_seed_fixes_the_result(pictures: Any, tmp_path: Path) -> None:
     )
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(pictures: Any, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_configuration_is_refused(run: Run, pictures: Any, tmp_path: Path) -> None:
     config = replace(SHORT, epochs=1)
     run(config, pictures, tmp_path / "one")
 
@@ -107,46 +109,45 @@ def test_a_checkpoint_of_another_configuration_is_refused(pictures: Any, tmp_pat
         run(replace(config, learning_rate=0.01), pictures, tmp_path / "two", tmp_path / "one" / "epoch0")
 
 
-def test_a_checkpoint_of_another_vocabulary_is_refused_though_of_the_same_size(
-    pictures: Any, tmp_path: Path, write_captions: Callable[..., str]
+Prepare = Callable[[Any], Any]
+
+
+@pytest.fixture
+def prepare(pictures: Any, tmp_path: Path, write_captions: Callable[..., str]) -> Prepare:
+    """Such sentences of the images of train, and their own of tune, as tables: at one place, as when prepared anew."""
+    place = tmp_path / "captions"
+
+    def tables(train: dict[str, list[str]]) -> Any:
+        shutil.rmtree(place, ignore_errors=True)
+        write_captions(place, {"train": train, "tune": {i: [text] for i, text in pictures.sentences.items()}})
+        return replace(pictures, captions=str(place))
+
+    return tables
+
+
+def test_a_checkpoint_of_another_vocabulary_of_the_same_size_is_refused(
+    run: Run, pictures: Any, prepare: Prepare, tmp_path: Path
 ) -> None:
     config = replace(SHORT, epochs=1)
-    renamed = {image_id: [text.replace("dog", "zebra")] for image_id, text in pictures.sentences.items()}
-    both = []
-    for name, sentences in (("one", {i: [t] for i, t in pictures.sentences.items()}), ("two", renamed)):
-        # The tables lie at the same place, as when captions were prepared anew.
-        place = tmp_path / "captions"
-        shutil.rmtree(place, ignore_errors=True)
-        write_captions(place, {"train": sentences, "tune": sentences})
-        both.append(replace_captions(pictures, str(place)))
-        resume = tmp_path / "one" / "epoch0" if name == "two" else None
-        if resume is None:
-            run(config, both[0], tmp_path / name)
-            continue
-        with pytest.raises(ModelError, match="vocabulary differ"):
-            run(config, both[1], tmp_path / name, resume)
+    run(config, prepare({i: [text] for i, text in pictures.sentences.items()}), tmp_path / "one")
+
+    renamed = prepare({i: [text.replace("dog", "zebra")] for i, text in pictures.sentences.items()})
+
+    with pytest.raises(ModelError, match="vocabulary differ"):
+        run(config, renamed, tmp_path / "two", tmp_path / "one" / "epoch0")
 
 
-def replace_captions(pictures: Any, url: str) -> Any:
-    return replace(pictures, captions=url)
+def test_a_checkpoint_of_other_pairs_is_refused(run: Run, pictures: Any, prepare: Prepare, tmp_path: Path) -> None:
+    config = replace(SHORT, epochs=1)
+    run(config, prepare({i: [text] for i, text in pictures.sentences.items()}), tmp_path / "one")
 
-
-def test_a_checkpoint_of_other_pairs_is_refused(
-    pictures: Any, tmp_path: Path, write_captions: Callable[..., str]
-) -> None:
-    config, place = replace(SHORT, epochs=1), tmp_path / "captions"
-    sentences = {image_id: [text] for image_id, text in pictures.sentences.items()}
-    write_captions(place, {"train": sentences, "tune": sentences})
-    run(config, replace_captions(pictures, str(place)), tmp_path / "one")
-    shutil.rmtree(place)
-    twice = {image_id: [text, text] for image_id, (text,) in sentences.items()}
-    write_captions(place, {"train": twice, "tune": sentences})
+    twice = prepare({i: [text, text] for i, text in pictures.sentences.items()})
 
     with pytest.raises(ModelError, match="of another run"):
-        run(config, replace_captions(pictures, str(place)), tmp_path / "two", tmp_path / "one" / "epoch0")
+        run(config, twice, tmp_path / "two", tmp_path / "one" / "epoch0")
 
 
-def test_training_stops_when_patience_is_over(pictures: Any, tmp_path: Path) -> None:
+def test_training_stops_when_patience_is_over(run: Run, pictures: Any, tmp_path: Path) -> None:
     # A learning rate of nearly nothing changes no rank, so no epoch is better than the first.
     reported = run(replace(SHORT, learning_rate=1e-12, patience=2, epochs=10), pictures, tmp_path)
 
@@ -154,25 +155,25 @@ def test_training_stops_when_patience_is_over(pictures: Any, tmp_path: Path) -> 
     assert load_model(str(tmp_path / "model"), "alignment").training["best_epoch"] == 0
 
 
-def test_diverging_training_is_refused_with_epoch_and_step(pictures: Any, tmp_path: Path) -> None:
+def test_diverging_training_is_refused_with_epoch_and_step(run: Run, pictures: Any, tmp_path: Path) -> None:
     with pytest.raises(VsalignError, match=r"the loss of epoch \d+, step \d+ of 2, is (nan|inf).*lower learning_rate"):
         run(replace(SHORT, learning_rate=1e30, clip=1e30, epochs=10), pictures, tmp_path)
     assert not (tmp_path / "model").exists()
 
 
 def test_a_validation_split_without_images_is_refused_before_the_first_epoch(
-    pictures: Any, tmp_path: Path, write_captions: Callable[..., str]
+    run: Run, pictures: Any, tmp_path: Path, write_captions: Callable[..., str]
 ) -> None:
     sentences = {image_id: [text] for image_id, text in pictures.sentences.items()}
     url = write_captions(tmp_path / "captions", {"train": sentences, "tune": {"elsewhere.jpg": ["a dog"]}})
 
     with pytest.raises(ConfigurationError, match="are both tables of the same images"):
-        run(SHORT, replace_captions(pictures, url), tmp_path / "run")
+        run(SHORT, replace(pictures, captions=url), tmp_path / "run")
     assert not (tmp_path / "run" / "epoch0").exists()
 
 
 def test_frozen_features_of_one_value_are_learned_from_too(
-    tmp_path: Path, write_regions: Callable[..., str], write_captions: Callable[..., str]
+    run: Run, tmp_path: Path, write_regions: Callable[..., str], write_captions: Callable[..., str]
 ) -> None:
     images = {f"{n}.jpg": np.ones((2, 4), np.float16) for n in range(4)}
     sentences = {image_id: [f"word{n} here"] for n, image_id in enumerate(images)}
@@ -186,13 +187,7 @@ def test_frozen_features_of_one_value_are_learned_from_too(
     assert np.isfinite(reported[0]["loss"])
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"epochs": 0}, {"batch_size": 0}, {"min_count": 0}, {"patience": 0}, {"window_images": 0}, {"momentum": 1.0},
-        {"learning_rate": 0.0}, {"clip": -1.0}, {"margin": 0.0}, {"weight_decay": -0.1}, {"warmup": -1},
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("wrong", [{"momentum": 1.0}, {"momentum": -0.1}, {"margin": 0.0}, {"epochs": 0}])
 def test_impossible_settings_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         replace(TINY, **wrong)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vsalign.errors import ModelError, VsalignError
+from vsalign.errors import ConfigurationError, ModelError, VsalignError
 from vsalign.storage import TableReader
-from vsalign.training.loop import set_rate, train
+from vsalign.training.loop import Schedule, set_rate, train
 from vsalign.training.state import STATE_FILE, TrainingState
 from vsalign.training.stream import Batch, PairStream, Text
 
 
-@dataclass(frozen=True)
-class Schedule:
-    epochs: int = 5
-    batch_size: int = 2
-    learning_rate: float = 0.1
-    warmup: int = 0
-    clip: float = 5.0
-    patience: int = 100
-    seed: int = 0
+def schedule(**changes: Any) -> Schedule:
+    """Five epochs of two pairs a step, at a constant patience."""
+    return replace(Schedule(epochs=5, patience=100, batch_size=2, learning_rate=0.1, warmup=0), **changes)
 
 
 class OneNumber(nn.Module):
@@ -59,7 +53,7 @@ class Run:
     def train(
         self,
         figures: Sequence[float],
-        schedule: Schedule | None = None,
+        settings: Schedule | None = None,
         cost: Callable[[nn.Module, Batch], Tensor] | None = None,
     ) -> None:
         def validate() -> tuple[float, dict[str, float]]:
@@ -73,7 +67,7 @@ class Run:
             shutil.copytree(checkpoint, checkpoint.parent / f"epoch{metrics['epoch']}", dirs_exist_ok=True)
 
         train(
-            schedule or Schedule(),
+            settings or schedule(),
             self.state,
             self.stream,
             cost or (lambda model, batch: model(batch)),
@@ -116,7 +110,7 @@ def test_training_stops_after_the_patience_s_epochs_without_a_better_figure(
 ) -> None:
     run = new_run()
 
-    run.train([0.1, 0.5, 0.4, 0.5, 0.6, 0.2], Schedule(epochs=6, patience=patience))
+    run.train([0.1, 0.5, 0.4, 0.5, 0.6, 0.2], schedule(epochs=6, patience=patience))
 
     assert len(run.reported) == epochs
 
@@ -138,11 +132,11 @@ def test_a_run_resumed_from_any_epoch_ends_bitwise_as_an_undisturbed_one(new_run
 
 def test_a_run_that_stopped_early_stays_stopped_when_resumed(new_run: Callable[..., Run]) -> None:
     first, again = new_run(), new_run()
-    schedule = Schedule(patience=1)
-    first.train([0.5, 0.4, 0.9, 0.9, 0.9], schedule)
+    settings = schedule(patience=1)
+    first.train([0.5, 0.4, 0.9, 0.9, 0.9], settings)
 
     again.state.load(first.work)
-    again.train([0.5, 0.4, 0.9, 0.9, 0.9], schedule)
+    again.train([0.5, 0.4, 0.9, 0.9, 0.9], settings)
 
     assert again.reported == []
     assert torch.equal(again.model.number, first.model.number)
@@ -185,7 +179,7 @@ def test_a_validation_figure_that_is_no_number_is_refused_with_its_epoch(new_run
 def test_even_the_worst_figure_leaves_a_model(new_run: Callable[..., Run]) -> None:
     run = new_run()
 
-    run.train([-math.inf] * 5, Schedule(patience=2))
+    run.train([-math.inf] * 5, schedule(patience=2))
 
     assert run.model.number.item() == run.after_epoch[0]
 
@@ -202,17 +196,17 @@ def test_a_frozen_parameter_stays_as_it_is(new_run: Callable[..., Run]) -> None:
 def test_gradients_are_clipped_element_by_element(new_run: Callable[..., Run]) -> None:
     run = new_run()
 
-    run.train([0.1], Schedule(epochs=1, clip=1e-3, learning_rate=1.0, batch_size=9))
+    run.train([0.1], schedule(epochs=1, clip=1e-3, learning_rate=1.0, batch_size=9))
 
     assert run.model.number.item() == pytest.approx(1e-3, rel=1e-4)
 
 
 def test_the_learning_rate_warms_up_and_falls_to_0_along_a_cosine() -> None:
     optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 1.0)
-    schedule = Schedule(learning_rate=0.2, warmup=10)
+    settings = schedule(learning_rate=0.2, warmup=10)
     rates = []
     for step in range(100):
-        set_rate(optimiser, schedule, step, 100)
+        set_rate(optimiser, settings, step, 100)
         rates.append(optimiser.param_groups[0]["lr"])
 
     expected = [0.2 * min(1, (t + 1) / 10) * (1 + math.cos(math.pi * t / 100)) / 2 for t in range(100)]
@@ -256,3 +250,17 @@ def test_a_checkpoint_that_would_run_code_is_refused(new_run: Callable[..., Run]
     with pytest.raises(ModelError, match="cannot be read"):
         run.state.load(run.work)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0}, {"batch_size": 0}, {"min_count": 0}, {"patience": 0}, {"window_images": -1}, {"warmup": -1},
+        {"learning_rate": 0.0}, {"learning_rate": math.nan}, {"clip": -1.0}, {"weight_decay": -0.1},
+    ],
+)  # fmt: skip
+def test_impossible_settings_are_refused_by_name_and_value(wrong: dict[str, float]) -> None:
+    ((name, value),) = wrong.items()
+
+    with pytest.raises(ConfigurationError, match=f"{name} is {value}: "):
+        schedule(**wrong)

@@ -27,9 +27,7 @@ def features_of(number: int) -> np.ndarray:
 
 def texts_of(numbers: Iterable[int], each: int = 1) -> dict[str, list[Text]]:
     """`each` texts of each image; a text's words tell the image and its own number."""
-    return {
-        f"{n}.jpg": [Text([4 + n, 4 + k] + [4] * k, key=1000 * n + k) for k in range(each)] for n in numbers
-    }
+    return {f"{n}.jpg": [Text([4 + n, 4 + k] + [4] * k, key=1000 * n + k) for k in range(each)] for n in numbers}
 
 
 def image_names(sizes: Sequence[int]) -> list[list[int]]:
@@ -43,7 +41,11 @@ def make(tmp_path: Path, write_regions: Callable[..., str]) -> Make:
     """A stream over shards of such sizes, with `each` texts an image, or such texts."""
 
     def stream(
-        sizes: Sequence[int], each: int = 1, texts: dict[str, list[Text]] | None = None, seed: int = 0, window: int = 8192
+        sizes: Sequence[int],
+        each: int = 1,
+        texts: dict[str, list[Text]] | None = None,
+        seed: int = 0,
+        window: int = 8192,
     ) -> PairStream:
         url = tmp_path / ("-".join(map(str, sizes)) + ".table")
         if not url.exists():

@@ -45,9 +45,7 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def by_two(
-    pictures: Any, tmp_path_factory: pytest.TempPathFactory, write_captions: Callable[..., str]
-) -> Trained:
+def by_two(pictures: Any, tmp_path_factory: pytest.TempPathFactory, write_captions: Callable[..., str]) -> Trained:
     folder = tmp_path_factory.mktemp("two")
     sentences = {image_id: [text, "a " + text] for image_id, text in pictures.sentences.items()}
     other = write_captions(folder / "other", {"train": sentences, "tune": sentences})

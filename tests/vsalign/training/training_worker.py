@@ -31,7 +31,9 @@ def main(rank: int, rendezvous: str, folder: Path, alignment: str, mrnn: str, ta
         reported.append([metrics["epoch"], metrics["loss"], checkpoint is not None])
 
     settings = {name: json.loads(text) for name, text in (("alignment", alignment), ("mrnn", mrnn))}
-    aligned = AlignmentTraining(**{**settings["alignment"], "model": AlignmentModelConfig(**settings["alignment"]["model"])})
+    aligned = AlignmentTraining(
+        **{**settings["alignment"], "model": AlignmentModelConfig(**settings["alignment"]["model"])}
+    )
     said = MRNNTraining(**{**settings["mrnn"], "model": MRNNConfig(**settings["mrnn"]["model"])})
     train_alignment(aligned, AlignmentData(regions, captions), str(folder / "alignment"), folder, report)
     train_mrnn(said, MRNNData(regions, captions), str(folder / "mrnn"), folder, report)

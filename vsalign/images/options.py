@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vsalign.images import ImageInput, ReadOptions
-from vsalign.images.sources import InputKind
+from vsalign.images.reading import ReadOptions
+from vsalign.images.sources import ImageInput, InputKind
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,255 @@
+"""`vsalign evaluate …` from the command line to its figures, on small tables, and refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vsalign.alignment import AlignmentModel, AlignmentModelConfig
+from vsalign.checkpoint import load_model, save_model
+from vsalign.cli import main
+from vsalign.datasets import PhraseTruth
+from vsalign.evaluation.retrieval import evaluate_ranking, phrase_regions
+from vsalign.generation import MRNN, MRNNConfig
+from vsalign.storage import TableReader
+from vsalign.text import Vocabulary
+from vsalign.training.texts import captions_of
+
+Write = Callable[..., str]
+DIM = 6
+IDENTITY = {"name": "lite", "dim": DIM}
+VOCABULARY = Vocabulary(["a", "red", "dog", "blue", "cat", "green", "bird"])
+SENTENCES = {"0.jpg": "a red dog", "1.jpg": "a blue cat", "2.jpg": "a green bird", "3.jpg": "a red bird"}
+
+
+@dataclass(frozen=True)
+class Files:
+    """Tables and models of four pictures in dev, and as many in train."""
+
+    folder: Path
+    regions: str
+    captions: str
+    model: str
+
+    def evaluate(self, command: str, *options: str) -> tuple[int, dict[str, float]]:
+        """The exit status and the figures that it wrote."""
+        out = self.folder / "figures.json"
+        out.unlink(missing_ok=True)
+        status = main(["evaluate", command, *options, "--json", str(out)])
+        return status, json.loads(out.read_text()) if out.exists() else {}
+
+    @property
+    def aligned(self) -> tuple[str, ...]:
+        return ("--regions", self.regions, "--captions", self.captions, "--model", self.model)
+
+
+@pytest.fixture
+def files(tmp_path: Path, write_regions: Write, write_captions: Write) -> Files:
+    rng = np.random.default_rng(0)
+    images = {image_id: rng.standard_normal((3, DIM)).astype(np.float16) for image_id in SENTENCES}
+    near = {f"train/{image_id}": (2 * features).astype(np.float16) for image_id, features in images.items()}
+    splits = {
+        "dev": {image_id: [text, f"{text} dog"] for image_id, text in SENTENCES.items()},
+        "train": {f"train/{image_id}": [f"near {text}", "another"] for image_id, text in SENTENCES.items()},
+    }
+    torch.manual_seed(0)
+    model = AlignmentModel(DIM, len(VOCABULARY), AlignmentModelConfig(h=8, hidden=6, word_dim=4)).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    save_model(str(tmp_path / "model"), "alignment", model, VOCABULARY, IDENTITY, {})
+    return Files(
+        tmp_path,
+        write_regions(tmp_path / "regions", [images, near]),
+        write_captions(tmp_path / "captions", splits),
+        str(tmp_path / "model"),
+    )
+
+
+def one_sentence(capsys: pytest.CaptureFixture[str]) -> str:
+    """What stands on stderr: one line, no traceback."""
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and "Traceback" not in error
+    return error
+
+
+def test_ranking_prints_and_writes_the_figures_of_the_split(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    status, figures = files.evaluate("ranking", *files.aligned)
+
+    model = load_model(files.model, "alignment")
+    dev = captions_of(TableReader(files.captions, "captions"), "dev")
+    expected = evaluate_ranking(model.model, TableReader(files.regions, "regions"), dev, model.vocabulary)
+    assert status == 0
+    assert str(expected) in capsys.readouterr().out
+    assert figures["annotation_r1"] == expected.annotation.recall[1]
+    assert figures["search_median_rank"] == expected.search.median_rank
+    assert figures["chance_search_r1"] == pytest.approx(25)
+    assert figures["rsum"] == pytest.approx(expected.rsum)
+
+
+def test_figures_go_to_any_name_in_any_folder(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files.folder)
+    for name in ("here.json", "new/deep/there.json", f"{files.folder}/absolute.json"):
+        assert main(["evaluate", "ranking", *files.aligned, "--json", name]) == 0
+        assert "rsum" in json.loads(Path(name).read_text())
+
+
+def phrases(files: Files) -> list[PhraseTruth]:
+    """The two-word phrase of each first sentence, truly on region 1."""
+    return [
+        PhraseTruth(
+            image_id, f"{image_id}#0", 1, 3, "", "thing", np.array([[0, 0, 10, 100]], dtype=np.float32), 100, 100
+        )
+        for image_id in SENTENCES
+    ]
+
+
+def test_grounding_measures_the_regions_that_the_model_chooses(files: Files) -> None:
+    truth = phrases(files)
+    elsewhere = PhraseTruth("train/0.jpg", "train/0.jpg#0", 0, 1, "", "thing", truth[0].boxes, 100, 100)
+    (files.folder / "phrases.jsonl").write_text("".join(p.to_json() + "\n" for p in [*truth, elsewhere]))
+
+    status, figures = files.evaluate("grounding", *files.aligned, "--truth", str(files.folder / "phrases.jsonl"))
+
+    model = load_model(files.model, "alignment")
+    captions = {c.caption_id: c for c in captions_of(TableReader(files.captions, "captions"), "dev")}
+    chosen = phrase_regions(
+        model.model,
+        TableReader(files.regions, "regions"),
+        captions,
+        [(phrase.image_id, phrase.caption_id, phrase.start, phrase.end) for phrase in truth],
+        model.vocabulary,
+    )
+    assert status == 0
+    assert figures["phrases"] == 4  # the phrase of another split's caption is not measured
+    assert figures["chosen_iou"] == chosen.count(1) / 4
+    assert figures["best_possible_iou"] == 1.0
+    assert figures["chance_iou"] == pytest.approx(1 / 3)
+    assert figures["whole_image_iou"] == 0.0
+
+
+def test_descriptions_are_scored_against_the_split_s_captions(files: Files, write_descriptions: Write) -> None:
+    perfect = {image_id: (f"{text}", []) for image_id, text in SENTENCES.items()}
+    url = write_descriptions(files.folder / "descriptions", {**perfect, "elsewhere.jpg": ("nothing", [])})
+    options = ("--captions", files.captions, "--descriptions", url, "--tokenizer", "simple", "--no-meteor")
+
+    status, figures = files.evaluate("descriptions", *options)
+
+    assert status == 0
+    assert figures["scored"] == 4
+    assert figures["BLEU-1"] == pytest.approx(100, abs=1e-4)
+    assert "METEOR" not in figures
+
+
+def test_the_nearest_neighbour_baseline_copies_the_nearest_training_caption(
+    files: Files, write_descriptions: Write
+) -> None:
+    options = ("--captions", files.captions, "--tokenizer", "simple", "--no-meteor")
+    copied = {image_id: (f"near {text}", []) for image_id, text in SENTENCES.items()}
+    url = write_descriptions(files.folder / "descriptions", copied)
+
+    baseline = files.evaluate("descriptions", *options, "--regions", files.regions)
+
+    assert baseline == files.evaluate("descriptions", *options, "--descriptions", url)
+    assert baseline[0] == 0
+
+
+def scene_line(image_id: str, objects: list[tuple[str, str, list[float]]]) -> str:
+    things = [
+        {"shape": shape, "colour": colour, "size": "large", "box": box, "tilt": 0.0} for shape, colour, box in objects
+    ]
+    return json.dumps({"image_id": image_id, "width": 100, "height": 100, "objects": things}) + "\n"
+
+
+def test_region_words_looks_at_the_boxes_of_objects_alone(files: Files, write_descriptions: Write) -> None:
+    one, two, jittered = [10.0, 10.0, 30.0, 30.0], [50.0, 50.0, 90.0, 90.0], [12.0, 12.0, 34.0, 34.0]
+    (files.folder / "objects.jsonl").write_text(
+        scene_line("0.jpg", [("circle", "red", one), ("star", "blue", two)]) + scene_line("1.jpg", [])
+    )
+    url = write_descriptions(
+        files.folder / "descriptions",
+        {
+            "0.jpg": ("x", [(jittered, "a green square"), (one, "a red circle"), (two, "a red star")]),
+            "1.jpg": ("x", [(one, "a green square")]),
+        },
+    )
+
+    status, figures = files.evaluate(
+        "region-words", "--descriptions", url, "--objects", str(files.folder / "objects.jsonl")
+    )
+
+    assert status == 0
+    assert figures == {"both": 0.5, "shape": 1.0, "colour": 0.5, "regions": 2}
+
+
+def test_descriptions_of_other_pictures_than_the_objects_are_refused(
+    files: Files, write_descriptions: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (files.folder / "objects.jsonl").write_text(scene_line("0.jpg", []))
+    url = write_descriptions(files.folder / "descriptions", {"9.jpg": ("x", [([1.0, 1.0, 5.0, 5.0], "x")])})
+
+    status, _ = files.evaluate("region-words", "--descriptions", url, "--objects", str(files.folder / "objects.jsonl"))
+
+    assert status == 2
+    assert "has no picture 9.jpg" in one_sentence(capsys)
+
+
+@pytest.mark.parametrize("command", ["ranking", "grounding"])
+def test_features_of_another_extractor_are_refused(
+    files: Files, command: str, write_regions: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = {image_id: np.ones((2, DIM), np.float16) for image_id in SENTENCES}
+    other = write_regions(files.folder / "other", [images], name="torchvision")
+    options = ["--regions", other, "--captions", files.captions, "--model", files.model]
+    options += ["--truth", "absent.jsonl"] if command == "grounding" else []
+
+    status, figures = files.evaluate(command, *options)
+
+    assert (status, figures) == (2, {})
+    error = one_sentence(capsys)
+    assert "another extractor" in error and "torchvision" in error
+
+
+@pytest.mark.parametrize("missing", ["--regions", "--captions", "--model"])
+def test_what_is_not_there_is_named(files: Files, missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [
+        str(files.folder / "absent") if files.aligned[n - 1] == missing else o for n, o in enumerate(files.aligned)
+    ]
+
+    status, figures = files.evaluate("ranking", *options)
+
+    assert (status, figures) == (2, {})
+    assert str(files.folder / "absent") in one_sentence(capsys)
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "says"),
+    [
+        ("ranking", [], "--regions"),
+        ("descriptions", ["--captions", "x"], "--descriptions"),
+        ("descriptions", ["--captions", "x", "--descriptions", "x", "--regions", "x"], "--regions"),
+        ("region-words", ["--descriptions", "x", "--objects", "absent.jsonl"], "absent.jsonl"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(
+    files: Files, command: str, options: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert files.evaluate(command, *options)[0] == 2
+    assert says in one_sentence(capsys)
+
+
+def test_a_split_without_captions_and_a_model_of_another_kind_are_refused(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert files.evaluate("ranking", *files.aligned, "--split", "val")[0] == 2
+    assert "no captions of the split 'val': it has dev (8), train (8)" in one_sentence(capsys)
+    describer = MRNN(DIM, len(VOCABULARY), MRNNConfig(hidden=4, word_dim=3))
+    save_model(os.fspath(files.folder / "mrnn"), "mrnn", describer, VOCABULARY, IDENTITY, {})
+    assert files.evaluate("ranking", *files.aligned[:4], "--model", str(files.folder / "mrnn"))[0] == 2
+    assert "'mrnn' where 'alignment' is needed" in one_sentence(capsys)
