@@ -19,7 +19,7 @@ from vsalign.options import parse
 
 TUNE_IMAGES = 1000
 BETA = 1.0
-"""Of the segments' MRF."""
+"""Of the segments' MRF: about the spread of a word's scores over regions; a guess."""
 BEAM = 7
 """The paper's."""
 

@@ -16,7 +16,9 @@ from vsalign.command import exit_status
 from vsalign.options import parse
 
 BETA = 1.0
-"""Of the segments' MRF: chosen on the tune split."""
+"""Of the segments' MRF: about the spread of a word's scores over regions; a guess."""
+WARMUP = 60
+"""Steps: few scenes make few steps."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class ScenesOptions:
     """Scenes: 8 of 10 are learned from, 1 chooses settings, 1 is measured."""
     seed: int = 0
     """Of the scenes and of the training."""
-    alignment_epochs: int = 20
+    alignment_epochs: int = 8
     """Times that the alignment model sees every pair."""
-    mrnn_epochs: int = 10
+    mrnn_epochs: int = 8
     """Times that the Multimodal RNN sees every text."""
 
 
@@ -64,9 +66,8 @@ def scenes_road(road: Road, options: ScenesOptions, command: str) -> dict[str, F
         "pipelines.extract_regions", images=images, extractor__name="given", extractor__boxes=boxes, output=regions
     )
     road.run("pipelines.prepare_captions", captions=f"{scenes}/captions.txt", images=images, output=captions)
-    road.run(
-        "jobs.train_alignment", **tables, seed=options.seed, epochs=options.alignment_epochs, output=models["alignment"]
-    )
+    schedule = {"seed": options.seed, "epochs": options.alignment_epochs, "warmup": WARMUP}
+    road.run("jobs.train_alignment", **tables, **schedule, output=models["alignment"])
     road.run("jobs.align_segments", **tables, model=models["alignment"], beta=BETA, output=segments)
     road.run("jobs.train_mrnn", **mrnn, output=models["mrnn"])
     road.run("jobs.train_mrnn", **mrnn, segments=segments, whole_images=False, output=models["mrnn-regions"])

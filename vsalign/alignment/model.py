@@ -35,8 +35,9 @@ class AlignmentModelConfig:
     """Units of each direction of the BRNN (the paper: 300 to 600)."""
     word_dim: int = 300
     """Dimensions of a word vector (the paper's word2vec)."""
-    dropout: float = 0.5
-    """Share of units dropped while training, on every layer but the recurrent ones."""
+    dropout: float = 0.2
+    """Share of units dropped while training, on every layer but the recurrent ones (the paper does not say how many;
+    chosen on Flickr8k's tune split)."""
 
     def __post_init__(self) -> None:
         if min(self.h, self.hidden, self.word_dim) < 1 or not 0 <= self.dropout < 1:

@@ -30,7 +30,7 @@ class MRNNTraining(Schedule):
 
     model: MRNNConfig = field(default_factory=MRNNConfig)
     """Sizes of the model."""
-    epochs: int = 10
+    epochs: int = 7
     """Times that every text is seen."""
     smoothing: float = 0.99
     """RMSprop's running mean of squared gradients keeps this share a step."""
