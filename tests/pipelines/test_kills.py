@@ -93,3 +93,29 @@ def test_a_stopped_run_leaves_no_process_and_no_half_file(
     assert stages.all_gone(process.pid)
     assert stages.run(MODULE, *command).returncode == 0
     assert stages.same_table(output, undisturbed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_killed_caption_preparation_resumes_to_the_same_table(
+    seed: int, workers: str, stages: Any, pictures: Path, tmp_path: Path
+) -> None:
+    names = [path.relative_to(pictures).as_posix() for path in sorted(pictures.rglob("0*.jpg"))]
+    lines = [f"{names[n % len(names)]}#{n}\tcaption number {n} of a picture\n" for n in range(160_000)]
+    lines[7::1000] = [f"gone.jpg#{n}\ta picture that is not there\n" for n in range(len(lines[7::1000]))]
+    (tmp_path / "captions.txt").write_text("".join(lines))
+    common = ["--captions", str(tmp_path / "captions.txt"), "--images", str(pictures), "--default-split", "train"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert stages.run("pipelines.prepare_captions", *common, "--output", str(whole)).returncode == 0
+
+    command = [*common, "--output", str(killed), "--workers", workers]
+    process = stages.start("pipelines.prepare_captions", *command)
+    at_a_random_moment(stages, killed, process, seed)
+    process.kill()
+    process.communicate()
+    assert stages.all_gone(process.pid), "workers outlived their driver"
+    assert not (killed / "_manifest.json").exists()
+    assert 0 < len(stages.parts(killed)) < 16
+
+    assert stages.run("pipelines.prepare_captions", *command).returncode == 0
+    assert stages.same_table(killed, whole, "captions")
