@@ -34,11 +34,11 @@ java:
 	@if command -v java >/dev/null 2>&1; then echo "java: found, METEOR is measured"; \
 	else echo "java: absent, METEOR and the PTB tokenizer are left out (install a JRE, version 8 or later, to have them)"; fi
 
-demo: $(VENV)/.installed-road java  ## the whole road on rendered scenes and on real photographs
-	$(PY) -m infra.road.demo
+demo: $(VENV)/.installed-road  ## the whole road on rendered scenes and on real photographs
+	$(PY) -m infra.road.demo --output "$(RUNS)/demo"
 
-demo-short: $(VENV)/.installed-road java  ## the same on few scenes, for CI
-	DEMO_SHORT=1 $(PY) -m infra.road.demo
+demo-short: $(VENV)/.installed-road  ## the same on few scenes, for CI
+	DEMO_SHORT=1 $(PY) -m infra.road.demo --output "$(RUNS)/demo"
 
 flickr8k: $(VENV)/.installed-road java  ## DATA=<folder>: the whole road on Flickr8k, with its figures
 	@test -n "$(DATA)" || { echo "error: say where Flickr8k is: make flickr8k DATA=<folder>" >&2; exit 2; }

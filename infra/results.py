@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vsalign.command import exit_status
 from vsalign.errors import MissingInputError
 from vsalign.options import parse
@@ -52,7 +54,8 @@ def figure(value: float, unit: str, split: str, command: str) -> Figure:
 def machine() -> str:
     """The machine in a few words: cores, memory, kind of processor."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB, no GPU"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB, {gpu}"
 
 
 def commit() -> str:

@@ -22,6 +22,8 @@ class Road:
 
     def __init__(self, output: Path) -> None:
         self.output = output.resolve()
+        self.fresh = not self.output.exists()
+        """Whether the road began from nothing: only then does its time mean anything."""
         self.output.mkdir(parents=True, exist_ok=True)
         self.started = time.monotonic()
 

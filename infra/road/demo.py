@@ -52,7 +52,8 @@ def run(options: DemoOptions) -> int:
     scenes = scenes_road(road, ScenesOptions(str(road.output), count, 0, alignment, mrnn), "make demo")
     photographs(road)
     figures = {key.replace("road.scenes", "road.demo"): value for key, value in scenes.items()}
-    figures["road.demo_seconds"] = figure(road.seconds, "s", f"{count} scenes and 10 photographs", "make demo")
+    if road.fresh:
+        figures["road.demo_seconds"] = figure(road.seconds, "s", f"{count} scenes and 10 photographs", "make demo")
     road.finish(f"{count} scenes, dev split", figures, road.path("gallery/index.html"))
     print(f"  gallery of the photographs: {road.path('photographs/gallery/index.html')}")
     return 0

@@ -6,6 +6,7 @@ Every stage goes on where it stopped, so the command can be killed and started a
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,8 +75,10 @@ def run(options: FlickrOptions) -> int:
 def _figures(road: Road, tables: dict[str, str], data: Path) -> dict[str, Figure]:
     model, captions = road.path("alignment"), tables["captions"]
     ranking = road.figures("ranking", "ranking", **tables, model=model)
-    described = road.figures("descriptions", "descriptions", captions=captions, descriptions=road.path("descriptions"))
-    nearest = road.figures("nearest", "descriptions", **tables)
+    scorers: dict[str, str | bool] = {} if shutil.which("java") else {"tokenizer": "simple", "meteor": False}
+    descriptions = road.path("descriptions")
+    described = road.figures("descriptions", "descriptions", captions=captions, descriptions=descriptions, **scorers)
+    nearest = road.figures("nearest", "descriptions", **tables, **scorers)
     values = {
         **{name: ranking[name] for name in ranking if name.startswith(("annotation", "search", "rsum"))},
         **{f"{name.removeprefix('chance_')}_chance": ranking[name] for name in ranking if name.startswith("chance")},

@@ -190,9 +190,9 @@ def region_words(argv: Sequence[str] | None = None) -> int:
             boxes = np.array([region["box"] for region in row["regions"]], dtype=np.float32).reshape(-1, 4)
             true = np.array([thing.box for thing in objects], dtype=np.float32).reshape(-1, 4)
             for thing, ious in zip(objects, box_iou(true, boxes), strict=True):
-                if len(ious) and ious.max() > EXACT:
-                    caption = row["regions"][int(ious.argmax())]["caption"]
-                    named.append((caption, thing.shape, thing.colour))
+                described = len(ious) and ious.max() > EXACT  # an object whose box was not described counts as wrong
+                caption = row["regions"][int(ious.argmax())]["caption"] if described else ""
+                named.append((caption, thing.shape, thing.colour))
     result = shape_colour_accuracy(named, SHAPES, COLOURS)
     print(result)
     _write(
