@@ -23,7 +23,9 @@ from vsalign.generation.describe import DescribeOptions, Describer, describe_sha
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
 from vsalign.regions.extract import ExtractOptions
-from vsalign.storage import Output, ShardResult, ShardTask, Stage
+from vsalign.storage import Folder, Output, ShardResult, ShardTask, Stage
+from vsalign.storage.layout import PLAN
+from vsalign.storage.stage import begun
 
 PROG = "python -m jobs.caption_images"
 STAGE = "caption_images"
@@ -169,9 +171,11 @@ def caption_images(argv: Sequence[str] | None = None) -> int:
         },
         properties={"extractor": trained.extractor},
     )
+    planned = not options.overwrite and Folder(output.url).exists(PLAN)
+    shards = iter(()) if planned else begun(plan.shards)
     stage = Stage(output, overwrite=options.overwrite)
     if not stage.planned:
-        stage.plan(plan.shards, plan.schema, plan.counts)
+        stage.plan(shards, plan.schema, plan.counts)
     work = CaptionShards(output, described, models, options.describing, options.batch_size)
     return make_shards(stage, work, options, "images")
 

@@ -7,6 +7,7 @@ OUTPUT/config.json      the model's, written last: its sign of completeness
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
 from vsalign.checkpoint import CARD, CONFIG, VOCABULARY, WEIGHTS, read_config
-from vsalign.errors import ConfigurationError
+from vsalign.errors import ConfigurationError, MissingInputError, ModelError
 from vsalign.storage import Folder, Output
 from vsalign.storage.claim import claim
 from vsalign.storage.layout import RUN
@@ -94,13 +95,23 @@ class ModelFolder:
             if not self.folder.fs.ls(path):
                 self.folder.fs.rmdir(path)
 
+    def _is_ours(self) -> bool:
+        """Whether a training job claimed the folder, or a complete model of vsalign is in it."""
+        with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
+            if str(json.loads(self.folder.read(RUN)).get("table", "")).endswith(" model"):
+                return True
+        try:
+            read_config(self.url)
+        except (MissingInputError, ModelError):
+            return False
+        return True
+
     def _clear(self) -> None:
         """Delete the model and its checkpoints (--overwrite), its sign of completeness first, and nothing else."""
-        names = self.folder.names()
-        if names and RUN not in names and CONFIG not in names:
+        if self.folder.names() and not self._is_ours():
             raise ConfigurationError(
-                f"{self.url} is no model of vsalign (it has neither {CONFIG} nor {RUN}): --overwrite deletes only "
-                "models; give another --output"
+                f"{self.url} is no model of vsalign (neither its {RUN} nor its {CONFIG} says so): --overwrite deletes "
+                "only such models; give another --output"
             )
         for name in (CONFIG, WEIGHTS, VOCABULARY, CARD, *self.folder.names(TRAINING), RUN):
             self.folder.remove(name)

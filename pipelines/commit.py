@@ -24,15 +24,20 @@ class CommitShard(beam.DoFn):
     """
 
     output: Output
+    refused = False
+    """Set by the first mistake: it would be the next shard's too (a full disk), so the rest is not computed in vain."""
 
     @abstractmethod
     def commit(self, task: ShardTask) -> ShardResult:
         """Make and commit one shard; raises VsalignError for a person's mistake."""
 
     def process(self, task: ShardTask) -> Iterator[int]:
+        if self.refused:
+            return
         try:
             result = self.commit(task)
         except VsalignError as mistake:
+            self.refused = True
             Metrics.string_set(NAMESPACE, MISTAKES).add(f"{type(mistake).__name__}: {mistake}")
             return
         Metrics.counter(NAMESPACE, "rows").inc(result.rows)

@@ -5,7 +5,6 @@ python -m pipelines.extract_regions --images DIR --output URL
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from vsalign.options import parse
 from vsalign.regions import ExtractorConfig, RegionExtractor, build_extractor
 from vsalign.regions.extract import ExtractOptions, extract_shard
 from vsalign.storage import Output, ShardResult, ShardTask, ShardWriter, Stage
+from vsalign.storage.stage import begun
 
 PROG = "python -m pipelines.extract_regions"
 STAGE = "extract_regions"
@@ -147,11 +147,6 @@ def listed(listing: Listing, counts: dict[str, int]) -> Iterator[list[dict[str, 
     yield from listing
     skipped = {name: getattr(listing, name) for name in ("archives", "litter", "other", "links", "duplicates")}
     counts.update({name: count for name, count in skipped.items() if count})
-
-
-def begun(shards: Iterator[list[dict[str, str]]]) -> Iterator[list[dict[str, str]]]:
-    """The shards, the first one listed now: an input that holds nothing is told before the folder is claimed."""
-    return itertools.chain([next(shards)], shards)
 
 
 def configuration(options: Options, listing: Listing, boxes_sha256: str) -> dict[str, Any]:

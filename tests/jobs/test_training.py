@@ -150,12 +150,14 @@ def test_a_mistake_is_one_sentence_and_status_2(
     assert sentence in said and said.count("\n") == 1 and said.startswith("error: ")
 
 
-def test_overwrite_deletes_models_alone(road, tmp_path, capsys) -> None:
-    (tmp_path / "holiday.jpg").write_bytes(b"precious")
+@pytest.mark.parametrize("name", ["holiday.jpg", "config.json", "_run.json"])
+def test_overwrite_deletes_models_of_vsalign_alone(name: str, road, tmp_path, capsys) -> None:
+    precious = b'{"architectures": ["SomebodyElses"], "table": "regions"}'
+    (tmp_path / name).write_bytes(precious)
     argv = ["--regions", road.regions, "--captions", road.captions, "--output", str(tmp_path), "--overwrite"]
     assert train_alignment.main(argv) == 2
-    assert "--overwrite deletes only models" in capsys.readouterr().err
-    assert (tmp_path / "holiday.jpg").read_bytes() == b"precious"
+    assert "--overwrite deletes only such models" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == precious
 
 
 @pytest.mark.timeout(200)

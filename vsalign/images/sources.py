@@ -177,7 +177,7 @@ class Listing:
             if kind is Kind.LITTER:
                 self.litter += 1
                 continue
-            before = seen.add(image_id, uri, line)
+            before = seen.add(names.safe_path(image_id) or image_id, uri, line)
             if before is None:
                 # A line was written on purpose: no extension is left out.
                 yield _row(image_id, uri, Kind.PICTURE if kind is Kind.OTHER else kind)

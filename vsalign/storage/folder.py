@@ -8,7 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -23,6 +23,9 @@ NO_USE_TRYING_AGAIN = (PermissionError, NotADirectoryError, IsADirectoryError, F
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What `link` answers where a filesystem has no hard links (FAT, some network mounts)."""
+
+
+T = TypeVar("T")
 
 
 class Folder:
@@ -42,12 +45,12 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file now."""
-        return bool(self.fs.exists(self.path(name)))
+        return self._asking(name, lambda: bool(self.fs.exists(self.path(name))))
 
     def read(self, name: str) -> bytes:
         """The bytes of a file; raises FileNotFoundError."""
         try:
-            return cast(bytes, self.fs.cat_file(self.path(name)))
+            return self._asking(name, lambda: cast(bytes, self.fs.cat_file(self.path(name))))
         except NotADirectoryError as error:
             raise FileNotFoundError(self.path(name)) from error
 
@@ -77,7 +80,7 @@ class Folder:
         """The names of the files below the folder `prefix`, sorted, as they are in the store now."""
         self.fs.invalidate_cache()
         try:
-            found = self.fs.find(self.path(prefix).rstrip("/"))
+            found = self._asking(prefix, lambda: self.fs.find(self.path(prefix).rstrip("/")))
         except (FileNotFoundError, NotADirectoryError):
             return []
         root = self.root + "/"
@@ -87,6 +90,18 @@ class Folder:
         """Delete a file; no error where another run was faster."""
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self.path(name))
+
+    def _asking(self, name: str, question: Callable[[], T]) -> T:
+        """What `question` answers; a store's own errors, which are no OSError (a 401, say), become a TableError."""
+        try:
+            return question()
+        except OSError:
+            raise
+        except Exception as error:
+            raise TableError(
+                f"{self.url}/{name} cannot be read ({type(error).__name__}: {error}): check the address and that this "
+                "account may read it"
+            ) from error
 
     def _create(self, name: str, data: bytes) -> bool:
         try:
@@ -180,7 +195,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
             f"{url!r} cannot be opened: no filesystem for {protocol}:// is installed ({error})"
         ) from error
     if isinstance(fs, LocalFileSystem):
-        return fs, os.path.abspath(url.removeprefix(f"{protocol}://")).rstrip("/")
+        return fs, os.path.abspath(os.path.expanduser(url.removeprefix(f"{protocol}://"))).rstrip("/")
     if protocol == "memory":  # fsspec leaves out the leading slash of a path that holds `::`
         return fs, "/" + url.removeprefix("memory://").strip("/") if url.strip("/") != "memory:" else ""
     return fs, str(fs._strip_protocol(url)).rstrip("/")

@@ -112,8 +112,8 @@ class TableReader:
 
     def _damaged(self, name: str, error: Exception) -> IncompleteTableError:
         return IncompleteTableError(
-            f"{self.url}/{name} cannot be read ({error}): run the command that made the table again, "
-            "it replaces what is damaged"
+            f"{self.url}/{name} cannot be read ({error}): delete that file and run the command that made the table "
+            "again, it makes what is missing"
         )
 
     def _manifest(self) -> dict[str, Any]:

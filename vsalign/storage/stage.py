@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -221,3 +221,9 @@ class Stage:
             return False
         named = PART.fullmatch(result.file)
         return named is not None and int(match[2]) <= int(named[2]) and name not in (result.file, result.errors_file)
+
+
+def begun(shards: Iterable[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+    """A plan's shards, the first listed now: an input that holds nothing is told before the folder is taken."""
+    iterator = iter(shards)
+    return itertools.chain(list(itertools.islice(iterator, 1)), iterator)
