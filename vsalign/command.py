@@ -16,6 +16,10 @@ STOPPED = 4
 """Exit status of a run that ended before its output was whole through no fault of the command: start it again."""
 
 
+class Terminated(SystemExit):
+    """SIGTERM, on its way up."""
+
+
 def exit_status(command: Callable[[], int | None]) -> int:
     """Run a command and return its exit status; what went wrong is one sentence on stderr.
 
@@ -52,11 +56,13 @@ def sigterm_as_exit() -> Iterator[None]:
         return
 
     def stop(number: int, frame: object) -> NoReturn:
-        print("stopped by SIGTERM; the same command goes on from what is committed.", file=sys.stderr)
-        raise SystemExit(128 + number)
+        raise Terminated(128 + number)
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except Terminated:  # said when all within is closed, so that it is the last line
+        print("stopped by SIGTERM; the same command goes on from what is committed.", file=sys.stderr)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
