@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from jobs.inputs import everywhere, load_recorded, model_facts, open_table, table_facts
+from jobs.inputs import everywhere, load_recorded, model_facts, open_table
 from jobs.shards import ShardOptions, make_shards
 from vsalign import tables
 from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
@@ -77,8 +77,8 @@ def align_segments(argv: Sequence[str] | None = None) -> int:
         schema=tables.SEGMENTS,
         stage=STAGE,
         configuration={
-            "regions": table_facts(regions),
-            "captions": table_facts(captions),
+            "regions": regions.facts(),
+            "captions": captions.facts(),
             "model": model_facts(model.url, "alignment"),
             "beta": options.beta,
             "splits": sorted(set(options.splits)),

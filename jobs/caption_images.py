@@ -22,6 +22,7 @@ from vsalign.errors import ConfigurationError, WrongExtractorError
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
+from vsalign.regions.config import COCO_V1
 from vsalign.regions.extract import ExtractOptions
 from vsalign.storage import Folder, Output, ShardResult, ShardTask, Stage
 from vsalign.storage.layout import PLAN
@@ -36,7 +37,7 @@ class ExtractorFiles:
     """What the extractor that the model was trained on reads; which one it is, the model says."""
 
     weights: str = ""
-    """Local weights file of its network; empty: lite's own package."""
+    """Local weights file of its network; empty: lite's own package. COCO_V1: torchvision downloads its own."""
     boxes: str = ""
     """For given: a COCO JSON of detections or annotations, or the folder of a regions table."""
 
@@ -89,12 +90,13 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
         """What is described, by a model that was trained on its extractor's features."""
         if self.regions:
             return RegionsOfTable(everywhere(self.regions, "--regions"), trained.extractor, trained.url)
+        weights = self.extractor.weights
         return Pictures(
             self.source(self.shard_size),
             self.reading,
             self.extraction,
             trained.extractor,
-            self.extractor.weights and everywhere(self.extractor.weights, "--extractor.weights"),
+            weights if weights in ("", COCO_V1) else everywhere(weights, "--extractor.weights"),
             self.extractor.boxes and everywhere(self.extractor.boxes, "--extractor.boxes"),
         )
 

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from jobs.inputs import table_facts
 from vsalign.errors import ConfigurationError, InputError
 from vsalign.generation.describe import regions_of_shard
 from vsalign.images import IMAGE_PLAN, ImageInput, ReadCounts, ReadImage, ReadOptions, list_images, read_images
@@ -118,7 +117,7 @@ class RegionsOfTable:
         table = TableReader(self.url, "regions")
         table.require_extractor(self.identity, needed_by=f"the model {self.model}")
         shards = ([{"kind": "regions", "region_shard": shard}] for shard in range(len(table.shards)))
-        return Plan(shards, REGIONS_PLAN, {}, {"regions": table_facts(table)})
+        return Plan(shards, REGIONS_PLAN, {}, {"regions": table.facts()})
 
     def open(self) -> Callable[[Rows, ShardWriter], Described]:
         """Reads the table."""

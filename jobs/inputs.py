@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from typing import Any
 
@@ -27,17 +25,6 @@ def everywhere(url: str, option: str) -> str:
 def open_table(url: str, table: str) -> TableReader:
     """The table that the option of its own name (--regions, ...) names; raises VsalignError where it cannot be used."""
     return TableReader(everywhere(url, f"--{table}"), table)
-
-
-def table_facts(reader: TableReader) -> dict[str, Any]:
-    """What is recorded of a table that was read: a table made anew from something else differs in it."""
-    made_of = [
-        [(part["file"], part["rows"]) for part in reader.shards],
-        reader.manifest.get("configuration"),
-        reader.properties,
-    ]
-    digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-    return {"url": reader.url, "rows": reader.rows, "made_of_sha256": digest}
 
 
 def model_facts(url: str, kind: str) -> dict[str, Any]:

@@ -193,18 +193,4 @@ def _ticking(shown: progress.Progress) -> Iterator[None]:
 def _report(stage: Stage, title: str, unit: str, already: int | None) -> int:
     """Finish the table and print what it holds; `already`: inputs of earlier runs, None where nothing was done."""
     summary = stage.finish()
-    notes: dict[str, str | int | float] = {key.replace("_", " "): count for key, count in summary.counts.items()}
-    if summary.archive_errors:
-        notes["archives not whole"] = sum(summary.archive_errors.values())
-    progress.Summary(
-        title=title,
-        rows=summary.rows,
-        output=summary.output,
-        seconds=0.0 if already is None else summary.seconds,
-        unit=unit,
-        inputs=summary.inputs,
-        errors=summary.errors,
-        already=already or 0,
-        notes=notes,
-    ).print()
-    return summary.exit_status
+    return progress.last_screen(title, summary.output, unit, asdict(summary), already)

@@ -27,14 +27,14 @@ NOT_FIGURES = ("epoch", "loss", "seconds")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(RayOptions):
-    """How a model is trained; of it, the workers and their CPUs change the last digits of a result."""
+    """How a model is trained; another number of workers gives another model, other CPUs only other last digits."""
 
     output: str
     """Folder of the model: a path, or a URL such as gs://bucket/folder that every worker can write."""
     overwrite: bool = False
     """Delete the model and the checkpoints at --output and begin again; without it the same command goes on."""
     num_workers: int = 1
-    """Training processes; each takes an equal part of every step's pairs."""
+    """Training processes; each takes its own part of the pairs, and an equal part of every step's --batch-size."""
     cpus_per_worker: int = 0
     """CPUs, and threads, of each; 0: those of a local Ray shared equally (on a cluster: 1)."""
     max_failures: int = 3
@@ -126,12 +126,19 @@ def train_model(
 ) -> int:
     """Train a model of `kind` by `loop`, or go on with it, and print the last screen; returns the exit status.
 
-    facts: what is recorded of the tables. Raises what a worker found to be a person's mistake, and RunStopped where
-    workers died more often than allowed: the last checkpoint stands.
+    facts: what is recorded of the tables. Raises ConfigurationError where a step cannot be shared equally, what a
+    worker found to be a person's mistake, and RunStopped where workers died more often than allowed: the last
+    checkpoint stands.
     """
     started = time.monotonic()
+    if config.batch_size % options.num_workers:
+        raise ConfigurationError(
+            f"--batch-size {config.batch_size} cannot be shared equally by --num-workers {options.num_workers}: give a "
+            "multiple of it"
+        )
     url = everywhere(options.output, "--output")
-    folder = ModelFolder(url, kind, stage, {"training": asdict(config), **facts}, overwrite=options.overwrite)
+    configuration = {"training": asdict(config), "num_workers": options.num_workers, **facts}
+    folder = ModelFolder(url, kind, stage, configuration, overwrite=options.overwrite)
     if folder.complete:
         folder.sweep()
         return _report(folder, f"{stage}: the model was complete, nothing was done", 0.0)

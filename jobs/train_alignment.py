@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from jobs.inputs import open_table, table_facts
+from jobs.inputs import open_table
 from jobs.train import TrainOptions, train_model
 from vsalign.command import exit_status
 from vsalign.options import parse
@@ -48,7 +48,7 @@ def train_alignment(argv: Sequence[str] | None = None) -> int:
     for split in (options.train_split, options.validation_split):
         captions_of(captions, split)  # it refuses a split that has none
     data = AlignmentData(regions.url, captions.url)
-    facts = {"regions": table_facts(regions), "captions": table_facts(captions)}
+    facts = {"regions": regions.facts(), "captions": captions.facts()}
     return train_model(STAGE, "alignment", alignment.train_alignment, options.training, data, facts, options)
 
 

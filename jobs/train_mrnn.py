@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from jobs.inputs import open_table, table_facts
+from jobs.inputs import open_table
 from jobs.train import TrainOptions, train_model
 from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
@@ -52,10 +52,10 @@ def train_mrnn(argv: Sequence[str] | None = None) -> int:
     regions, captions = open_table(options.regions, "regions"), open_table(options.captions, "captions")
     for split in (options.train_split, options.validation_split):
         captions_of(captions, split)  # it refuses a split that has none
-    facts = {"regions": table_facts(regions), "captions": table_facts(captions)}
+    facts = {"regions": regions.facts(), "captions": captions.facts()}
     segments = open_table(options.segments, "segments") if options.segments else None
     if segments:
-        facts["segments"] = table_facts(segments)
+        facts["segments"] = segments.facts()
     data = MRNNData(regions.url, captions.url, segments.url if segments else "")
     return train_model(STAGE, "mrnn", mrnn.train_mrnn, options.training, data, facts, options)
 

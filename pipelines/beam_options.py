@@ -72,6 +72,21 @@ def worker_count(options: PipelineOptions, workers: int) -> int:
     return int(direct.direct_num_workers) or os.cpu_count() or 1
 
 
+def require_reachable(output: str, options: PipelineOptions, workers: int) -> None:
+    """Raise ConfigurationError for an output that the processes which commit the shards would not share."""
+    in_memory = output.startswith("memory://")
+    if in_memory and workers:
+        raise ConfigurationError(
+            f"--output {output}: worker processes do not see this process's memory; leave --workers out, or name a path"
+        )
+    runner = str(options.view_as(StandardOptions).runner or "").rpartition(".")[2]
+    local = in_memory or output.startswith(("file://", "local://")) or "://" not in output
+    if local and runner.lower() == "dataflowrunner":
+        raise ConfigurationError(
+            f"--output {output}: Dataflow's machines do not see this one's files; name a bucket, as in gs://bucket/folder"
+        )
+
+
 def pipeline(options: PipelineOptions, workers: int) -> beam.Pipeline:
     """An empty pipeline on the runner that the options name, with `workers` processes where it runs here.
 

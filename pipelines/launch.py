@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
-from pipelines.beam_options import pipeline, read_beam_options, runs_here, worker_count
+from pipelines.beam_options import pipeline, read_beam_options, require_reachable, runs_here, worker_count
 from pipelines.commit import raise_mistake
 from pipelines.watchdog import Watchdog
 from vsalign import progress
@@ -47,7 +47,8 @@ class LaunchOptions:
     workers: int = 0
     """Worker processes on this machine; 0: everything in this process. Not for runners that bring their own."""
     stall_timeout: float = 1800.0
-    """Seconds without a committed shard and without any computing after which a run here is ended; 0: never."""
+    """Seconds without a committed shard and without any computing after which a run here is ended; 0: never. Computing
+    of --workers is seen on Linux alone: elsewhere such a run is not ended."""
 
     def __post_init__(self) -> None:
         if not self.output.strip():
@@ -74,6 +75,7 @@ class Engine:
         own = [spelling for option in options_of(type(launch)).values() for spelling in option.spellings]
         options = read_beam_options(rest, own, prog)
         workers = worker_count(options, launch.workers)
+        require_reachable(launch.output, options, workers)
         pipeline(options, workers)  # the runner exists
         return cls(options, workers, launch.stall_timeout, prog)
 
@@ -86,7 +88,7 @@ class Engine:
         graph = _Graph(pipeline(self.options, self.workers), build)
         here = runs_here(self.options)
         commits = _Commits(stage, tasks, unit)
-        with sigterm_as_exit(), commits.progress, Watchdog(self.stall_timeout if here else 0) as watchdog:
+        with sigterm_as_exit(), commits.progress, Watchdog(self.stall_timeout if here else 0, self.workers) as watchdog:
             graph.start()
             while not graph.done.wait(commits.pause):
                 commits.look()

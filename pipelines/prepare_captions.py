@@ -113,7 +113,7 @@ def prepare_captions(argv: Sequence[str] | None = None) -> int:
     reading = read_captions(
         options.captions, options.format, options.splits.given(), options.split or None, options.restval
     )
-    output = Output(options.output, "captions", tables.CAPTIONS, STAGE, configuration(options))
+    output = Output(options.output, "captions", tables.CAPTIONS, STAGE, configuration(options, reading.format))
     # Before the folder is claimed or overwritten: a mistake in the captions leaves it as it was.
     plan = None if is_planned(options) else plan_of(options, reading)
     stage = Stage(output, overwrite=options.overwrite)
@@ -141,16 +141,19 @@ def plan_of(options: Options, reading: Reading[CaptionRecord]) -> PlannedCaption
     return replace(plan, counts={**plan.counts, **noted})
 
 
-def configuration(options: Options) -> dict[str, Any]:
-    """What changes a row, by value: files by their content, so that another file of the same name is refused."""
+def configuration(options: Options, format: str) -> dict[str, Any]:
+    """What changes a row, by value: files by their content, so that another file of the same name is refused, and so a
+    regions table that was made anew; `format` of the captions file, told by its content or by the options."""
     lists = options.splits.given()
-    if lists is None and options.format in ("auto", "flickr"):
+    if lists is None and format == "flickr":
         lists = find_split_lists(options.captions)
     return {
         "captions": options.captions,
+        "format": format,
         "captions_sha256": sha256(options.captions),
         "splits_sha256": {split: sha256(path) for split, path in sorted((lists or {}).items())},
-        "pictures": options.images or options.regions,
+        "pictures": options.images,
+        "regions": TableReader(options.regions, "regions").facts() if options.regions else {},
         **{name: getattr(options, name) for name in ("kind", "root", "bytes_column", "id_column")},
         **{name: getattr(options, name) for name in ("split", "restval", "default_split", "tune", "max_tokens")},
     }

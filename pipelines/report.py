@@ -21,19 +21,4 @@ def print_summary(
 
     `already`: inputs that earlier runs had done; None where this run found the table complete and did nothing.
     """
-    manifest = json.loads(Folder(url).read(MANIFEST))
-    lines: dict[str, str | int | float] = {name.replace("_", " "): count for name, count in manifest["counts"].items()}
-    if manifest["archive_errors"]:
-        lines["archives not whole"] = sum(manifest["archive_errors"].values())
-    progress.Summary(
-        title=title,
-        rows=manifest["rows"],
-        output=url,
-        seconds=0.0 if already is None else manifest["seconds"],
-        unit=unit,
-        inputs=manifest["inputs"],
-        errors=manifest["errors"],
-        already=already or 0,
-        notes={**lines, **(notes or {})},
-    ).print()
-    return 3 if manifest["archive_errors"] else 0
+    return progress.last_screen(title, url, unit, json.loads(Folder(url).read(MANIFEST)), already, notes)

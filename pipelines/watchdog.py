@@ -24,6 +24,9 @@ picture and far above a worker that waits."""
 LOOKS_SHARE = 0.05
 """Part of the time-out between two looks at the processes: each walks through all of the machine's."""
 
+PROC = Path("/proc")
+"""Where Linux shows its processes; other systems show no worker's CPU time."""
+
 WORKER_MODULE = "pipelines.worker"
 
 WAITING_THREAD = "run_worker"
@@ -37,11 +40,13 @@ class Watchdog:
     """While entered, `check` raises RunStopped once a worker process has died, or nothing moved for `timeout` s.
 
     Something moves when a shard is committed or the processes that do the work use the CPU, so that a shard may take
-    longer than the time-out. Leaving by an exception kills the worker processes.
+    longer than the time-out; where the CPU time of `workers` processes cannot be seen, none is taken for still.
+    Leaving by an exception kills the worker processes.
     """
 
-    def __init__(self, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._timeout, self._clock = timeout, clock
+    def __init__(self, timeout: float, workers: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._timeout = timeout if not workers or (PROC / "self" / "stat").exists() else 0
+        self._workers, self._clock = workers, clock
         self._moved, self._committed, self._cpu = clock(), 0, 0.0
         self._looked = self._moved
         self._died: str | None = None
@@ -75,7 +80,7 @@ class Watchdog:
         if not self._timeout or now - self._looked < LOOKS_SHARE * self._timeout:
             return
         self._looked = now
-        cpu = sum(cpu_seconds(process) for process in worker_processes() or [os.getpid()])
+        cpu = sum(map(cpu_seconds, worker_processes())) if self._workers else time.process_time()
         if committed != self._committed or abs(cpu - self._cpu) > BUSY * self._timeout:
             self._moved, self._committed, self._cpu = now, committed, cpu
         elif now - self._moved > self._timeout:
@@ -99,7 +104,7 @@ def _is_no_broken_connection(record: logging.LogRecord) -> bool:
 def worker_processes() -> list[int]:
     """The process ids of this driver's workers on this machine; empty where there is no /proc to look them up."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for folder in PROC.glob("[0-9]*"):
         try:
             parent = int(_stat(folder)[1])
             command = (folder / "cmdline").read_bytes().split(b"\0") if parent == os.getpid() else []
@@ -113,7 +118,7 @@ def worker_processes() -> list[int]:
 def cpu_seconds(process: int) -> float:
     """User and system time that a process has used; 0 where there is no /proc."""
     try:
-        fields = _stat(Path("/proc") / str(process))
+        fields = _stat(PROC / str(process))
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     except (OSError, IndexError, ValueError):
         return 0.0

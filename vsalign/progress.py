@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 SECONDS_BETWEEN_UPDATES = 0.2
 """On a terminal; more often than five times a second is flicker."""
@@ -171,6 +171,36 @@ class Summary:
         out = sys.stdout if stream is None else stream
         out.write("\n".join(self.lines()) + "\n")
         out.flush()
+
+
+def last_screen(
+    title: str,
+    url: str,
+    unit: str,
+    facts: Mapping[str, Any],
+    already: int | None,
+    notes: Mapping[str, str | int | float] | None = None,
+) -> int:
+    """Print what the finished table at `url` holds, and return the exit status: 0, or 3 where an archive ended early.
+
+    facts: as its manifest has them, rows, inputs, errors, archive_errors, counts and seconds. already: inputs that
+    earlier runs had done; None where this run found the table complete and did nothing.
+    """
+    lines: dict[str, str | int | float] = {name.replace("_", " "): count for name, count in facts["counts"].items()}
+    if facts["archive_errors"]:
+        lines["archives not whole"] = sum(facts["archive_errors"].values())
+    Summary(
+        title=title,
+        rows=facts["rows"],
+        output=url,
+        seconds=0.0 if already is None else facts["seconds"],
+        unit=unit,
+        inputs=facts["inputs"],
+        errors=facts["errors"],
+        already=already or 0,
+        notes={**lines, **(notes or {})},
+    ).print()
+    return 3 if facts["archive_errors"] else 0
 
 
 def format_duration(seconds: float) -> str:

@@ -17,10 +17,11 @@ import pytest
 import torch
 
 from jobs import align_segments, caption_images
+from jobs.described_inputs import Pictures
 from jobs.shards import TRIES
 from vsalign import tables
 from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
-from vsalign.checkpoint import load_model, save_model
+from vsalign.checkpoint import LoadedModel, load_model, save_model
 from vsalign.generation import MRNN, DecodeOptions, MRNNConfig
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard, regions_of_shard
 from vsalign.storage import Output, Stage, TableReader
@@ -217,6 +218,27 @@ def test_a_mistake_of_align_segments_is_one_sentence_and_status_2(
 ) -> None:
     options = {"--regions": road.regions, "--captions": road.captions, "--model": road.alignment}
     refused(align_segments, {**options, "--output": str(tmp_path / "out"), **changes}, road, stranger, sentence, capsys)
+
+
+def test_an_empty_input_leaves_the_output_as_it_was(road: Any, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "photos").mkdir()
+    output = tmp_path / "table"
+    argv = ["--images", str(tmp_path / "photos"), "--model", road.mrnn, "--output", str(output)]
+    assert caption_images.main(argv) == 2
+    assert "holds nothing to read" in capsys.readouterr().err and not output.exists()
+    claim = Output(str(output), "descriptions", tables.DESCRIPTIONS, "caption_images", {})
+    Stage(claim).plan([], tables.pa.schema([("row", tables.pa.string())]), {})
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    assert caption_images.main([*argv, "--overwrite"]) == 2
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before != {}
+
+
+def test_torchvisions_own_weights_are_no_path(tmp_path: Path) -> None:
+    files = caption_images.ExtractorFiles(weights="COCO_V1")
+    options = caption_images.Options(model="m", images=str(tmp_path), output="o", extractor=files)
+    trained = LoadedModel("m", "mrnn", None, Vocabulary(["a"]), {"name": "torchvision"}, {})
+    assert isinstance(described := options.described_input(trained), Pictures)
+    assert described.weights == "COCO_V1"
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,8 @@ def test_a_killed_worker_goes_on_to_the_undisturbed_weights(road, start, cluster
         ({"--train-split": "trian"}, "has no captions of the split 'trian'"),
         ({"--learning-rate": "-1"}, "learning_rate"),
         ({"--num-workers": "0"}, "--num-workers 0"),
-        ({"--num-workers": "9", "--num-cpus": "2", "--cpus-per-worker": "1"}, "let them be shared with --num-cpus 9"),
+        ({"--num-workers": "10", "--num-cpus": "2", "--cpus-per-worker": "1"}, "let them be shared with --num-cpus 10"),
+        ({"--num-workers": "3"}, "--batch-size 100 cannot be shared equally by --num-workers 3"),
         ({"--output": "memory://model"}, "do not see this process's memory"),
         ({"--address": "127.0.0.1:1"}, "no Ray cluster can be used at 127.0.0.1:1"),
         ({"--epoch": "3"}, "did you mean --epochs?"),
@@ -148,6 +149,14 @@ def test_a_mistake_is_one_sentence_and_status_2(
     assert job.main(argv) == 2
     said = capsys.readouterr().err
     assert sentence in said and said.count("\n") == 1 and said.startswith("error: ")
+
+
+def test_another_number_of_workers_is_refused_by_name(road, tmp_path, capsys) -> None:
+    argv = ["--regions", road.regions, "--captions", road.captions, "--output", str(tmp_path / "model")]
+    argv += ["--address", "127.0.0.1:1"]  # no Ray: the folder is claimed, and nothing trained
+    assert train_alignment.main(argv) == 2
+    assert train_alignment.main([*argv, "--num-workers", "2"]) == 2
+    assert "num_workers: there 1, asked 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["holiday.jpg", "config.json", "_run.json"])

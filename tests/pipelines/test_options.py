@@ -10,8 +10,9 @@ import apache_beam as beam
 import pytest
 
 from pipelines import extract_regions, prepare_captions
+from pipelines import watchdog as watchdog_module
 from pipelines.beam_options import pipeline, read_beam_options, worker_count
-from pipelines.watchdog import Watchdog, cpu_seconds
+from pipelines.watchdog import Watchdog
 from vsalign.errors import ConfigurationError, RunStopped
 
 MISTAKES = [
@@ -23,6 +24,9 @@ MISTAKES = [
     (["--workers", "-1"], "--workers -1"),
     (["--workers", "two"], "two"),
     (["--workers", "2", "--runner=PortableRunner"], "leave it out"),
+    (["--workers", "2", "--output", "memory://table"], "leave --workers out"),
+    (["--runner=DataflowRunner"], "name a bucket"),
+    (["--runner=DataflowRunner", "--output", "memory://table"], "name a bucket"),
     (["--batch-size", "0"], "batch_size"),
     (["--shard-size", "0"], "--shard-size 0"),
     (["--extractor.name", "heavy"], "torchvision"),
@@ -101,8 +105,8 @@ def test_the_watchdog_lets_a_run_go_on_that_commits_or_computes() -> None:
             watchdog.check(committed=step)
         for _ in range(3):
             now[0] += 1.5
-            started = cpu_seconds_here()
-            while cpu_seconds_here() - started < 0.25:
+            started = time.process_time()
+            while time.process_time() - started < 0.25:
                 pass
             watchdog.check(committed=4)
         now[0] += 1.5
@@ -110,6 +114,25 @@ def test_the_watchdog_lets_a_run_go_on_that_commits_or_computes() -> None:
         now[0] += 1.5
         with pytest.raises(RunStopped, match="2 s"):
             watchdog.check(committed=4)
+
+
+def test_where_computing_of_workers_cannot_be_seen_they_are_not_taken_for_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog_module, "PROC", tmp_path / "nowhere")
+    now = [0.0]
+    with Watchdog(timeout=2, workers=2, clock=lambda: now[0]) as watchdog:
+        now[0] += 100
+        watchdog.check(committed=0)
+    with Watchdog(timeout=2, clock=lambda: now[0]) as watchdog:  # in this process it can be seen everywhere
+        started = time.process_time()
+        while time.process_time() - started < 0.25:
+            pass
+        now[0] += 100
+        watchdog.check(committed=0)
+        now[0] += 100
+        with pytest.raises(RunStopped, match="--stall-timeout"):
+            watchdog.check(committed=0)
 
 
 def test_the_watchdog_notices_the_thread_that_lost_its_worker() -> None:
@@ -125,9 +148,3 @@ def test_the_watchdog_notices_the_thread_that_lost_its_worker() -> None:
         time.sleep(0)
         watchdog.check(0)
     threading.excepthook = hook
-
-
-def cpu_seconds_here() -> float:
-    import os
-
-    return cpu_seconds(os.getpid())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,21 @@ def test_another_file_of_the_same_name_is_refused(
     assert "captions_sha256" in capsys.readouterr().err
     assert prepare_captions.main(command(captions, pictures, output, "--overwrite")) == 0
     assert "one more" in TableReader(str(output), "captions").read()["text"].to_pylist()
+
+
+def test_a_regions_table_made_anew_is_refused(
+    captions: Path, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    regions, output = tmp_path / "regions", tmp_path / "table"
+    shutil.copytree(undisturbed, regions)
+    argv = ["--captions", str(captions), "--regions", str(regions), "--output", str(output)]
+    assert prepare_captions.main(argv) == 0
+    assert prepare_captions.main([*argv, "--format", "flickr"]) == 0  # what auto had told
+    manifest = json.loads((regions / "_manifest.json").read_text())
+    manifest["configuration"]["max_pixels"] = 7
+    (regions / "_manifest.json").write_text(json.dumps(manifest))
+    assert prepare_captions.main(argv) == 2
+    assert "regions.made_of_sha256: there" in capsys.readouterr().err
 
 
 @pytest.mark.shared

@@ -10,6 +10,9 @@ from vsalign.regions.base import RegionExtractor
 
 ExtractorName = Literal["lite", "torchvision", "given"]
 
+COCO_V1 = "COCO_V1"
+"""In place of a weights file: the weights that torchvision downloads, by the name of its enum."""
+
 
 @dataclass(frozen=True)
 class ExtractorConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vsalign.errors import ConfigurationError, ModelError
+from vsalign.errors import ConfigurationError, MissingInputError, ModelError
 from vsalign.regions.base import Prepared, RegionExtractor, Regions, whole_image
-from vsalign.regions.network import file_sha256, load_tensors
+from vsalign.regions.config import COCO_V1
+from vsalign.regions.network import load_tensors
 
 FPN_NMS_LIMIT = 1000
 """Candidates a picture that go into the NMS, the best first; only the top 20 or so of what it leaves are used."""
@@ -44,8 +46,9 @@ class Torchvision(RegionExtractor):
             )
         self.options = {"input_size": input_size, "top_k": top_k, "nms": nms, "min_score": min_score}
         self.top_k, self.nms, self.min_score = top_k, nms, min_score
-        state, self.weights_sha256 = _state(weights)
+        state = _state(weights)
         self.model = _model(state, input_size)
+        self.weights_sha256 = tensors_sha256(state)
 
     def identity(self) -> dict[str, Any]:
         return {"name": self.name, "dim": self.dim, "weights_sha256": self.weights_sha256, **self.options}
@@ -136,16 +139,26 @@ def _regions(
     )
 
 
-def _state(weights: str) -> tuple[dict[str, Tensor], str]:
-    if weights == "COCO_V1":
-        from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+def tensors_sha256(state: dict[str, Tensor]) -> str:
+    """The SHA-256 of tensors by name, dtype, shape and bytes: the same for a download, a .pth and a .safetensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
-        enum = FasterRCNN_ResNet50_FPN_Weights.COCO_V1
-        state = enum.get_state_dict(progress=False, check_hash=True)
-        return dict(state), f"torchvision {enum.url.rsplit('/', 1)[-1]}"
-    path = Path(weights)
-    sha256 = file_sha256(path)
-    return load_tensors(path), sha256
+
+def _state(weights: str) -> dict[str, Tensor]:
+    if weights != COCO_V1:
+        return load_tensors(Path(weights))
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+    try:
+        return dict(FasterRCNN_ResNet50_FPN_Weights.COCO_V1.get_state_dict(progress=False, check_hash=True))
+    except (OSError, RuntimeError) as error:  # no network; or what came is not what torchvision's name for it says
+        raise MissingInputError(
+            f"the weights {COCO_V1} cannot be downloaded ({error}): name a local copy with --extractor.weights"
+        ) from error
 
 
 def _model(state: dict[str, Tensor], input_size: int) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -50,6 +52,16 @@ class TableReader:
             return int(self.properties["extractor"]["dim"])
         except (KeyError, TypeError, ValueError):
             raise TableError(f"{self.url} does not say whose features it holds: extract the regions again") from None
+
+    def facts(self) -> dict[str, Any]:
+        """What a command records of a table that it read: a table made anew from something else differs in it."""
+        made_of = [
+            [(part["file"], part["rows"]) for part in self.shards],
+            self.manifest.get("configuration"),
+            self.properties,
+        ]
+        digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+        return {"url": self.url, "rows": self.rows, "made_of_sha256": digest}
 
     def require_extractor(self, identity: dict[str, Any], needed_by: str) -> None:
         """Refuse features of another extractor than `needed_by` was trained on; raises WrongExtractorError."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision.models.detection import fasterrcnn_resnet50_fpn
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights, fasterrcnn_resnet50_fpn
 
 from vsalign.errors import ConfigurationError, MissingInputError, ModelError
 from vsalign.regions import ExtractorConfig, build_extractor, extractor_of
 from vsalign.regions.network import load_tensors
-from vsalign.regions.rcnn import Torchvision, widened
+from vsalign.regions.rcnn import Torchvision, tensors_sha256, widened
 
 SIZE = 128
 CLASSES = 6
@@ -147,7 +148,34 @@ def test_a_safetensors_file_of_the_same_tensors_gives_the_same_regions(detector,
     other = quick(Torchvision(str(tmp_path / "detector.safetensors"), SIZE))
     one, two = regions_of(detector, pictures[:1])[0], regions_of(other, pictures[:1])[0]
     assert one.features.tobytes() == two.features.tobytes()
-    assert other.identity()["weights_sha256"] != detector.identity()["weights_sha256"]
+    assert other.identity() == detector.identity()
+
+
+def test_downloaded_weights_have_the_identity_of_a_local_copy(detector, state, monkeypatch) -> None:
+    monkeypatch.setattr(FasterRCNN_ResNet50_FPN_Weights, "get_state_dict", lambda *_, **__: state)
+    assert Torchvision("COCO_V1", SIZE).identity() == detector.identity()
+
+
+def test_weights_that_cannot_be_downloaded_are_one_sentence(monkeypatch) -> None:
+    def offline(*_: Any, **__: Any) -> None:
+        raise URLError("no route")
+
+    monkeypatch.setattr(FasterRCNN_ResNet50_FPN_Weights, "get_state_dict", offline)
+    with pytest.raises(MissingInputError, match="COCO_V1 cannot be downloaded .*no route.*name a local copy"):
+        Torchvision("COCO_V1", SIZE)
+
+
+def test_the_identity_tells_names_types_shapes_and_values_apart() -> None:
+    kept = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(3)}
+    assert tensors_sha256(dict(reversed(kept.items()))) == tensors_sha256(kept)
+    others = [
+        {"c": kept["a"], "b": kept["b"]},
+        {"a": kept["a"].view(torch.int32), "b": kept["b"]},
+        {"a": kept["a"].reshape(1, 2), "b": kept["b"]},
+        {"a": torch.tensor([1.0, 2.5]), "b": kept["b"]},
+        {"a": kept["a"].bfloat16(), "b": kept["b"]},
+    ]
+    assert len({tensors_sha256(state) for state in [kept, *others]}) == 6
 
 
 def test_an_identity_rebuilds_its_extractor(detector, weights) -> None:
