@@ -75,20 +75,12 @@ class Pictures:
         listing = list_images(self.source)
         extractor = self.extractor()
         counts: dict[str, int] = {}
-
-        def shards() -> Iterator[Rows]:
-            yield from listing
-            skipped = ("archives", "litter", "other", "links", "duplicates")
-            counts.update({name: getattr(listing, name) for name in skipped})
-
         facts = {
-            "images": listing.uri,
-            "kind": listing.kind,
-            **{name: getattr(self.source, name) for name in ("root", "bytes_column", "id_column", "shard_size")},
+            **listing.facts(),
             "max_pixels": self.extraction.max_pixels,
             "boxes_sha256": getattr(extractor, "boxes_sha256", ""),
         }
-        return Plan(shards(), IMAGE_PLAN, counts, facts)
+        return Plan(listing.counted(counts), IMAGE_PLAN, counts, facts)
 
     def open(self) -> Callable[[Rows, ShardWriter], Described]:
         """Reads, decodes and extracts."""

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
-import pyarrow.parquet as pq
-
 from jobs.session import RayOptions, session
 from vsalign import errors, progress
 from vsalign.allocator import keep_freed_memory
@@ -112,9 +110,9 @@ def make_shards(stage: Stage, work: ShardWork, options: ShardOptions, unit: str)
     name = stage.output.stage
     if not tasks and stage.folder.exists(MANIFEST):
         return _report(stage, f"{name}: the table was complete, nothing was done", unit, None)
-    already = sum(result.inputs for shard, result in stage.done.items() if shard not in {task.shard for task in tasks})
+    already = stage.inputs_done(tasks)
     if tasks:
-        total = planned_inputs(stage, tasks)
+        total = stage.planned_inputs(tasks)
         shown = progress.Progress(None if total is None else total + already, unit, already=already, label=name)
         with session(options, options.cpus_per_actor * max(1, options.actors)), _ticking(shown):
             for done in _results(tasks, work, options):
@@ -152,23 +150,6 @@ def _results(tasks: list[ShardTask], work: ShardWork, options: ShardOptions) -> 
             "an actor died or failed (the report stands above; killed for memory?): the run was ended, and the same "
             "command goes on from what is committed"
         ) from error
-
-
-def planned_inputs(stage: Stage, tasks: list[ShardTask]) -> int | None:
-    """Inputs that the plan lists for `tasks`; None where a row stands for many (an archive, a regions shard)."""
-    total = 0
-    opened: dict[str, tuple[pq.FileMetaData, list[str]]] = {}
-    for task in tasks:
-        if task.plan_file not in opened:
-            with stage.folder.open(task.plan_file) as file:
-                plan = pq.ParquetFile(file)
-                kinds = plan.read(["kind"])["kind"].to_pylist() if "kind" in plan.schema_arrow.names else []
-                opened[task.plan_file] = plan.metadata, kinds
-        metadata, kinds = opened[task.plan_file]
-        if {"archive", "regions"} & {*kinds}:
-            return None
-        total += metadata.row_group(task.row_group).num_rows
-    return total
 
 
 @contextlib.contextmanager

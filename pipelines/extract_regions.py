@@ -14,7 +14,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipelines.commit import CommitShard
-from pipelines.launch import Engine, LaunchOptions, inputs_done, is_complete, is_planned, leave
+from pipelines.launch import Engine, LaunchOptions, is_complete, is_planned, leave
 from pipelines.report import print_summary
 from vsalign import tables
 from vsalign.command import exit_status
@@ -120,7 +120,7 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
         properties={"extractor": identity},
     )
     counts: dict[str, int] = {}
-    shards = None if is_planned(options) else begun(listed(listing, counts))
+    shards = None if is_planned(options) else begun(listing.counted(counts))
     stage = Stage(output, overwrite=options.overwrite)
     if shards is not None:
         stage.plan(shards, IMAGE_PLAN, counts)
@@ -129,7 +129,7 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
         title = f"{STAGE}: the table was complete, nothing was done"
         return print_summary(title, options.output, "images", None)
 
-    already = inputs_done(stage, tasks)
+    already = stage.inputs_done(tasks)
 
     def graph(pipeline: beam.Pipeline) -> None:
         shards = pipeline | "Shards" >> beam.Create(tasks) | "Spread" >> beam.Reshuffle()
@@ -142,19 +142,10 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
     return print_summary(f"{STAGE} finished", options.output, "images", already)
 
 
-def listed(listing: Listing, counts: dict[str, int]) -> Iterator[list[dict[str, str]]]:
-    """The listing's shards; at its end `counts` holds what was skipped."""
-    yield from listing
-    skipped = {name: getattr(listing, name) for name in ("archives", "litter", "other", "links", "duplicates")}
-    counts.update({name: count for name, count in skipped.items() if count})
-
-
 def configuration(options: Options, listing: Listing, boxes_sha256: str) -> dict[str, Any]:
     """What changes a row, beside the extractor's identity: not the workers, the runner or the decoding threads."""
     return {
-        "images": listing.uri,
-        "kind": listing.kind,
-        **{name: getattr(options, name) for name in ("root", "bytes_column", "id_column", "shard_size")},
+        **listing.facts(),
         **{name: getattr(options, name) for name in ("batch_size", "threads", "max_pixels")},
         "boxes_sha256": boxes_sha256,
     }

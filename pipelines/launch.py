@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import apache_beam as beam
-import pyarrow as pa
-import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
@@ -22,8 +20,7 @@ from pipelines.commit import raise_mistake
 from pipelines.watchdog import Watchdog
 from vsalign import progress
 from vsalign.command import sigterm_as_exit
-from vsalign.errors import ConfigurationError, RunStopped, TableError, VsalignError
-from vsalign.images.sources import ARCHIVE
+from vsalign.errors import ConfigurationError, RunStopped, VsalignError
 from vsalign.options import options_of
 from vsalign.storage import Folder, ShardTask, Stage
 from vsalign.storage.layout import MANIFEST, PLAN
@@ -141,8 +138,8 @@ class _Commits:
         self._folder = stage.folder
         self._awaited = {task.rows_file: task for task in tasks}
         self.seen, self.pause = 0, SECONDS_BETWEEN_LOOKS
-        already = inputs_done(stage, tasks)
-        planned = _planned_inputs(stage, tasks)
+        already = stage.inputs_done(tasks)
+        planned = stage.planned_inputs(tasks)
         total = None if planned is None else planned + already
         self.progress = progress.Progress(total, unit, already=already)
 
@@ -159,30 +156,6 @@ class _Commits:
         self.pause = max(SECONDS_BETWEEN_LOOKS, (time.monotonic() - started) / LOOKING_SHARE)
 
 
-def _planned_inputs(stage: Stage, tasks: list[ShardTask]) -> int | None:
-    """How many inputs the plan lists for `tasks`; None where archives are among them, which nobody has counted.
-
-    Raises TableError where the plan is damaged.
-    """
-    total = 0
-    for name in sorted({task.plan_file for task in tasks}):
-        groups = [task.row_group for task in tasks if task.plan_file == name]
-        try:
-            with stage.folder.open(name) as file:
-                plan = pq.ParquetFile(file)
-                if "kind" in plan.schema_arrow.names:
-                    kinds = plan.read_row_groups(groups, columns=["kind"])["kind"].unique().to_pylist()
-                    if ARCHIVE in kinds:
-                        return None
-                total += sum(plan.metadata.row_group(group).num_rows for group in groups)
-        except (OSError, pa.ArrowException, IndexError) as error:
-            raise TableError(
-                f"{stage.folder.url}/{name}, which lists the inputs, cannot be read ({error}): begin again with "
-                "--overwrite, or give another --output"
-            ) from error
-    return total
-
-
 def is_planned(launch: LaunchOptions) -> bool:
     """Whether the table at --output has a plan that this run goes on with: then the input need not be listed."""
     return not launch.overwrite and Folder(launch.output).exists(PLAN)
@@ -191,12 +164,6 @@ def is_planned(launch: LaunchOptions) -> bool:
 def is_complete(stage: Stage, tasks: list[ShardTask]) -> bool:
     """Whether the table was finished by an earlier run, with nothing left to do."""
     return not tasks and stage.folder.exists(MANIFEST)
-
-
-def inputs_done(stage: Stage, tasks: list[ShardTask]) -> int:
-    """Inputs that are done and stay: those of the shards that are not among `tasks`."""
-    again = {task.shard for task in tasks}
-    return sum(result.inputs for result in stage.done.values() if result.shard not in again)
 
 
 def leave(status: int) -> NoReturn:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import apache_beam as beam
 
 from pipelines.commit import CommitShard
-from pipelines.launch import Engine, LaunchOptions, inputs_done, is_complete, is_planned, leave
+from pipelines.launch import Engine, LaunchOptions, is_complete, is_planned, leave
 from pipelines.report import print_summary
 from vsalign import tables
 from vsalign.command import exit_status
@@ -122,7 +122,7 @@ def prepare_captions(argv: Sequence[str] | None = None) -> int:
     tasks = stage.pending()
     if is_complete(stage, tasks):
         return report(options.output, "prepare_captions: the table was complete, nothing was done", None)
-    already = inputs_done(stage, tasks)
+    already = stage.inputs_done(tasks)
 
     def graph(pipeline: beam.Pipeline) -> None:
         shards = pipeline | "Shards" >> beam.Create(tasks) | "Spread" >> beam.Reshuffle()

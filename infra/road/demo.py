@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: DemoOptions) -> int:
     """Scenes from nothing to figures; then photographs through the same models."""
     road = Road(Path(options.output) / ("short" if options.short else "full"))
-    count, alignment, mrnn = (200, 3, 3) if options.short else (800, 8, 10)
+    count, alignment, mrnn = (200, 3, 3) if options.short else (800, 8, 6)
     scenes = scenes_road(road, ScenesOptions(str(road.output), count, 0, alignment, mrnn), "make demo")
     photographs(road)
     figures = {key.replace("road.scenes", "road.demo"): value for key, value in scenes.items()}

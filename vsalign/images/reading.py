@@ -127,7 +127,7 @@ class Members:
 
     def too_large(self, member: ReadImage, size: int, limit: int) -> ReadImage:
         """The member's error where it is larger than allowed."""
-        text = f"{size} bytes are above the limit of {limit} (option max_member_bytes)"
+        text = f"{size} bytes are above the limit of {limit} for one picture: make it smaller, or leave it out"
         return failed(member.image_id, member.uri, Reason.TOO_LARGE, text)
 
     def whole(self, reason: Reason, text: str) -> ReadImage:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Content:
-    """What some bytes are: `decoder` is one of DECODERS, or "" where we cannot decode; `picture` whether it
-    is one."""
+    """What some bytes are: `decoder` is JPEG, PNG, GIF, BMP, WEBP, TIFF or PPM, or "" where we cannot decode; `picture`
+    whether it is one."""
 
     name: str
     decoder: str = ""
@@ -28,7 +28,6 @@ _DECODED = (
     (0, b"II+\0", "TIFF"),
     (0, b"MM\0+", "TIFF"),
 )
-DECODERS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 
 _OTHER_PICTURES = (
     (8, b"CR\x02\0", "Canon raw (CR2)"),

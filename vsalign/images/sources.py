@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -112,6 +112,17 @@ class Listing:
         if not self.listed:
             raise MissingInputError(self._nothing_found())
 
+    def counted(self, counts: dict[str, int]) -> Iterator[list[Row]]:
+        """The shards; at their end `counts` holds what is no picture: archives, and what was skipped, where any."""
+        yield from self
+        skipped = {name: getattr(self, name) for name in ("archives", "litter", "other", "links", "duplicates")}
+        counts.update({name: count for name, count in skipped.items() if count})
+
+    def facts(self) -> dict[str, Any]:
+        """What a command records of its pictures: all that changes which they are, and their ids."""
+        options = ("root", "bytes_column", "id_column", "shard_size")
+        return {"images": self.uri, "kind": self.kind, **{name: getattr(self.spec, name) for name in options}}
+
     def _resolve(self) -> str:
         """What the input is; raises MissingInputError where it is not there."""
         try:
@@ -177,7 +188,8 @@ class Listing:
             if kind is Kind.LITTER:
                 self.litter += 1
                 continue
-            before = seen.add(names.safe_path(image_id) or image_id, uri, line)
+            image_id = names.safe_path(image_id) or image_id  # a/./x.jpg is a/x.jpg; an unsafe one is told below
+            before = seen.add(image_id, uri, line)
             if before is None:
                 # A line was written on purpose: no extension is left out.
                 yield _row(image_id, uri, Kind.PICTURE if kind is Kind.OTHER else kind)

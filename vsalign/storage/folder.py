@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable
@@ -24,6 +26,7 @@ NO_USE_TRYING_AGAIN = (PermissionError, NotADirectoryError, IsADirectoryError, F
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What `link` answers where a filesystem has no hard links (FAT, some network mounts)."""
 
+COPIED_AT_ONCE = 1 << 20
 
 T = TypeVar("T")
 
@@ -45,29 +48,39 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file now."""
-        return self._asking(name, lambda: bool(self.fs.exists(self.path(name))))
+        return self._answered(name, lambda: bool(self.fs.exists(self.path(name))))
 
     def read(self, name: str) -> bytes:
         """The bytes of a file; raises FileNotFoundError."""
         try:
-            return self._asking(name, lambda: cast(bytes, self.fs.cat_file(self.path(name))))
+            return self._answered(name, lambda: cast(bytes, self.fs.cat_file(self.path(name))))
         except NotADirectoryError as error:
             raise FileNotFoundError(self.path(name)) from error
 
     def open(self, name: str) -> IO[bytes]:
-        """A readable, seekable file."""
-        return cast("IO[bytes]", self.fs.open(self.path(name), "rb"))
+        """A readable, seekable file; raises FileNotFoundError, and TableError where the store fails, also later.
 
-    def write_new(self, name: str, data: bytes) -> bool:
+        So an OSError while a Parquet file is read from it is Arrow's, and says that the file is damaged.
+        """
+        path = self.path(name)
+        try:
+            file = self._answered(name, lambda: cast("IO[bytes]", self.fs.open(path, "rb")))
+        except NotADirectoryError as error:
+            raise FileNotFoundError(path) from error
+        return cast("IO[bytes]", io.BufferedReader(_Answering(file, lambda ask: self._answered(name, ask))))
+
+    def write_new(self, name: str, data: bytes | IO[bytes]) -> bool:
         """Create a file whole; False, and nothing changed, where one of that name exists already.
 
-        On object stores this is one exclusive upload. Locally a temporary file is linked to its name, since
+        `data` may be a seekable file, of which everything is written. On object stores this is one exclusive upload,
+        for which it is read into memory. Locally a temporary file is linked to its name, since
         `with fs.open(...)` would publish half a file when something raises inside.
         Raises TableError where it cannot be written.
         """
         if self.local:
             return self._persistently(name, lambda: self._through_temporary(name, data, _link))
-        return self._persistently(name, lambda: self._create(name, data))
+        content = data if isinstance(data, bytes) else _whole(data)
+        return self._persistently(name, lambda: self._create(name, content))
 
     def replace(self, name: str, data: bytes) -> None:
         """Write a file whole, in place of one of that name; raises TableError where it cannot be written."""
@@ -80,7 +93,7 @@ class Folder:
         """The names of the files below the folder `prefix`, sorted, as they are in the store now."""
         self.fs.invalidate_cache()
         try:
-            found = self._asking(prefix, lambda: self.fs.find(self.path(prefix).rstrip("/")))
+            found = self._answered(prefix, lambda: self.fs.find(self.path(prefix).rstrip("/")))
         except (FileNotFoundError, NotADirectoryError):
             return []
         root = self.root + "/"
@@ -91,13 +104,13 @@ class Folder:
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self.path(name))
 
-    def _asking(self, name: str, question: Callable[[], T]) -> T:
-        """What `question` answers; a store's own errors, which are no OSError (a 401, say), become a TableError."""
+    def _answered(self, name: str, question: Callable[[], T]) -> T:
+        """What `question` answers; all but a file's absence (a 401, a time-out, a client's own) is a TableError."""
         try:
             return question()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             raise
-        except Exception as error:
+        except Exception as error:  # each store's client raises its own family of exceptions
             raise TableError(
                 f"{self.url}/{name} cannot be read ({type(error).__name__}: {error}): check the address and that this "
                 "account may read it"
@@ -114,14 +127,18 @@ class Folder:
         self.fs.pipe_file(self.path(name), data)
         return True
 
-    def _through_temporary(self, name: str, data: bytes, publish: Callable[[str, str], bool]) -> bool:
+    def _through_temporary(self, name: str, data: bytes | IO[bytes], publish: Callable[[str, str], bool]) -> bool:
         final = self.path(name)
         folder, base = os.path.split(final)
         os.makedirs(folder, exist_ok=True)
         temporary = os.path.join(folder, f".{base}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
         try:
             with open(temporary, "wb") as file:
-                file.write(data)
+                if isinstance(data, bytes):
+                    file.write(data)
+                else:
+                    data.seek(0)
+                    shutil.copyfileobj(data, file, COPIED_AT_ONCE)
                 file.flush()
                 os.fsync(file.fileno())
             return publish(temporary, final)
@@ -146,6 +163,42 @@ class Folder:
                     ) from error
                 time.sleep(pause)
         raise AssertionError("the last try returns or raises")
+
+
+class _Answering(io.RawIOBase):
+    """A file of a store, whose failures are told as `answered` tells them."""
+
+    def __init__(self, file: IO[bytes], answered: Callable[[Callable[[], int | bytes]], int | bytes]) -> None:
+        super().__init__()
+        self._file, self._answered = file, answered
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return cast(int, self._answered(lambda: self._file.seek(offset, whence)))
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = cast(bytes, self._answered(lambda: self._file.read(len(view))))
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def _whole(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def split_url(url: str) -> tuple[str, str]:
@@ -195,7 +248,8 @@ def _filesystem(url: str) -> tuple[Any, str]:
             f"{url!r} cannot be opened: no filesystem for {protocol}:// is installed ({error})"
         ) from error
     if isinstance(fs, LocalFileSystem):
-        return fs, os.path.abspath(os.path.expanduser(url.removeprefix(f"{protocol}://"))).rstrip("/")
+        path = url.removeprefix(f"{protocol}://") if "://" in url else os.path.expanduser(url)
+        return fs, os.path.abspath(path).rstrip("/")
     if protocol == "memory":  # fsspec leaves out the leading slash of a path that holds `::`
         return fs, "/" + url.removeprefix("memory://").strip("/") if url.strip("/") != "memory:" else ""
     return fs, str(fs._strip_protocol(url)).rstrip("/")

@@ -123,6 +123,8 @@ class TableReader:
         return pa.concat_tables(found) if found else tables.ERRORS.empty_table()
 
     def _damaged(self, name: str, error: Exception) -> IncompleteTableError:
+        if isinstance(error, FileNotFoundError):
+            return IncompleteTableError(f"{self.url}/{name} is gone: run the command that made the table again")
         return IncompleteTableError(
             f"{self.url}/{name} cannot be read ({error}): delete that file and run the command that made the table "
             "again, it makes what is missing"
@@ -146,12 +148,8 @@ class TableReader:
             if self.folder.exists(MANIFEST):
                 return read_json(self.folder, MANIFEST, "table", "schema_version", "properties", "rows", "parts")
             unfinished = self.folder.exists(RUN)
-        except TableError:
-            raise
-        except Exception as error:  # every store has errors of its own, which are no OSError
-            raise TableError(
-                f"{self.url} cannot be read ({type(error).__name__}: {error}): check the name and the right to read it"
-            ) from error
+        except NotADirectoryError:
+            unfinished = False
         if unfinished:
             raise IncompleteTableError(
                 f"the {self.table} table {self.url} is not finished (it has no {MANIFEST}): "

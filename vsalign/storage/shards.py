@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
+import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,14 +17,18 @@ import pyarrow.parquet as pq
 
 from vsalign import tables
 from vsalign.errors import TableError
+from vsalign.storage.encoding import check_fits, encoding, record_batch
 from vsalign.storage.folder import Folder
 from vsalign.storage.layout import errors_file, part_file
 
 ROW_GROUP_BYTES = 64 * 2**20
 """A row group is closed at this size: what a reader must hold at once (64 to 128 MB serve object stores well)."""
 
-FLOATS = ("features", "boxes", "scores")
-"""Columns of which no value repeats: a dictionary costs time there and saves nothing."""
+HELD_BYTES = 256 * 2**20
+"""A shard that is larger, encoded, waits in a temporary file: that of a huge archive would fill the memory."""
+
+CHECK_PAUSES = (0.2, 1.0)
+"""Seconds before a shard that a store would not show is looked at again: a passing failure is no damage."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,7 @@ class Output:
             with Folder(self.url).open(task.plan_file) as file:
                 rows: list[dict[str, Any]] = pq.ParquetFile(file).read_row_group(task.row_group).to_pylist()
         except (OSError, pa.ArrowException) as error:
-            raise TableError(
-                f"{self.url}/{task.plan_file}, which lists the inputs, cannot be read ({error}): "
-                "start anew with --overwrite"
-            ) from error
+            raise plan_damaged(self.url, task.plan_file, error) from error
         return rows
 
     def open_shard(self, task: ShardTask) -> ShardWriter:
@@ -94,8 +97,9 @@ class Output:
 class ShardWriter:
     """Collects the rows and errors of one shard, and commits them.
 
-    The rows are encoded as they come, a row group at a time, so a shard costs its encoded size in memory. The errors
-    file, whose name carries this attempt's id, goes up first; the rows file, created exclusively, is the commit point.
+    The rows are encoded as they come, a row group at a time, and wait in memory or, beyond HELD_BYTES, in a temporary
+    file (TMPDIR). The errors file, whose name carries this attempt's id, goes up first; the rows file, created
+    exclusively, is the commit point.
     """
 
     def __init__(self, output: Output, task: ShardTask) -> None:
@@ -105,16 +109,16 @@ class ShardWriter:
         self.counts: Counter[str] = Counter()
         self.rows = 0
         self._attempt = uuid.uuid4().hex[:12]
-        self._buffer = io.BytesIO()
+        self._spool = tempfile.SpooledTemporaryFile(max_size=HELD_BYTES)  # noqa: SIM115 (the commit closes it)
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
-        self._writer = pq.ParquetWriter(self._buffer, output.schema, **encoding(output.schema))
+        self._writer = pq.ParquetWriter(self._spool, output.schema, **encoding(output.schema))
 
     def write(self, rows: list[dict[str, Any]] | pa.RecordBatch) -> None:
         """Add rows, in the table's schema; raises TableError, and adds none, where a value does not fit its column."""
         try:
-            batch = rows if isinstance(rows, pa.RecordBatch) else _record_batch(rows, self.output.schema)
-            _check_fits(batch, self.output.schema)
+            batch = rows if isinstance(rows, pa.RecordBatch) else record_batch(rows, self.output.schema)
+            check_fits(batch, self.output.schema)
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise TableError(f"a row does not fit the {self.output.table} table: {error}") from error
         self._pending.append(batch)
@@ -141,11 +145,13 @@ class ShardWriter:
         result = self._result(inputs)
         self._flush()
         self._writer.add_key_value_metadata(self._metadata(result))
-        self._writer.close()
+        self._encode(self._writer.close)
         if result.errors_file:
             # Its name is this attempt's alone: a try that went wrong half-way is overwritten.
             folder.replace(result.errors_file, self._errors_parquet())
-        if folder.write_new(result.file, self._buffer.getvalue()):
+        with self._spool as spool:
+            created = folder.write_new(result.file, spool)
+        if created:
             return result
         committed = check_shard(folder, self.task)
         # The file may be our own, where the upload succeeded and its answer was lost: then its errors file stays.
@@ -159,8 +165,18 @@ class ShardWriter:
         if self._pending:
             # One chunk a column: Parquet encodes a thousand chunks of one row several times slower.
             table = pa.Table.from_batches(self._pending, schema=self.output.schema).combine_chunks()
-            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+            self._encode(lambda: self._writer.write_table(table, row_group_size=max(1, table.num_rows)))
         self._pending, self._pending_bytes = [], 0
+
+    def _encode(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except OSError as error:
+            raise TableError(
+                f"shard {self.task.shard} of {self.output.url} cannot be kept in {tempfile.gettempdir()} until it is "
+                f"whole ({error}): make room there, or set TMPDIR to a folder that has it, and run the same command "
+                "again"
+            ) from error
 
     def _result(self, inputs: int) -> ShardResult:
         any_errors = self.errors or self.archive_errors
@@ -195,61 +211,22 @@ class ShardWriter:
         return sink.getvalue()
 
 
-def _record_batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
-    """Rows as a batch; Arrow would drop a column that it does not know, without a word."""
-    for row in rows:
-        if unknown := row.keys() - set(schema.names):
-            raise ValueError(f"it has no column {', '.join(map(repr, sorted(unknown)))}")
-    try:
-        return pa.RecordBatch.from_pylist(rows, schema=schema)
-    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"{_misfit(rows, schema)} ({error})") from error
-
-
-def _misfit(rows: list[dict[str, Any]], schema: pa.Schema) -> str:
-    """The first value that no column can hold: Arrow's own message names neither."""
-    for row in rows:
-        for column in schema:
-            try:
-                pa.array([row.get(column.name)], column.type)
-            except (pa.ArrowException, ValueError, TypeError, OverflowError):
-                return f"{column.name} is {row.get(column.name)!r:.200}, not {column.type}"
-    return "its values are of mixed types"
-
-
-def _check_fits(batch: pa.RecordBatch, schema: pa.Schema) -> None:
-    if not batch.schema.equals(schema):
-        raise ValueError(f"the columns are {batch.schema.remove_metadata()}, not {schema.remove_metadata()}")
-    for field_, column in zip(schema, batch.columns, strict=True):
-        if not field_.nullable and column.null_count:
-            raise ValueError(f"{field_.name} is missing in {column.null_count} of {len(column)} rows")
-
-
-def encoding(schema: pa.Schema) -> dict[str, Any]:
-    """How Parquet encodes a table: zstd-1 (ReLU features are nearly half zeros: 40 % less), ids with statistics.
-
-    Page checksums let a reader find damage that a whole footer hides.
-    """
-    leaves = _leaf_paths(schema)
-    return {
-        "compression": "zstd",
-        "compression_level": 1,
-        "use_dictionary": [path for path in leaves if path.split(".")[0] not in FLOATS],
-        "write_statistics": [path for path in leaves if path.endswith("_id")],
-        "write_page_checksum": True,
-        "store_schema": True,
-    }
-
-
-def _leaf_paths(schema: pa.Schema) -> list[str]:
-    sink = io.BytesIO()
-    pq.write_table(schema.empty_table(), sink)
-    parquet = pq.ParquetFile(sink).schema
-    return [parquet.column(i).path for i in range(len(parquet))]
-
-
 def check_shard(folder: Folder, task: ShardTask) -> ShardResult | None:
-    """The result of a committed shard; None where its file is absent, does not open, or its counts do not agree."""
+    """The result of a committed shard; None where its file is absent, does not open, or its counts do not agree.
+
+    Only the footer is read. Raises TableError where the store does not answer, also when asked again.
+    """
+    for pause in (*CHECK_PAUSES, None):
+        try:
+            return _checked(folder, task)
+        except TableError:
+            if pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError("the last look returns or raises")
+
+
+def _checked(folder: Folder, task: ShardTask) -> ShardResult | None:
     try:
         with folder.open(task.rows_file) as file:
             parquet = pq.ParquetFile(file)
@@ -272,6 +249,11 @@ def _errors_file_opens(folder: Folder, result: ShardResult) -> bool:
             return bool(pq.ParquetFile(file).metadata.num_rows == expected)
     except (OSError, pa.ArrowException):
         return False
+
+
+def plan_damaged(url: str, name: str, error: Exception) -> TableError:
+    """What is told of a file of the plan that cannot be read."""
+    return TableError(f"{url}/{name}, which lists the inputs, cannot be read ({error}): start anew with --overwrite")
 
 
 def plan_parquet(shards: Iterable[list[dict[str, Any]]], schema: pa.Schema) -> bytes:

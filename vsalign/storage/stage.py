@@ -7,21 +7,25 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from vsalign import tables
 from vsalign.errors import IncompleteTableError, Reason
 from vsalign.storage.claim import claim, clear, read_json
 from vsalign.storage.folder import Folder
 from vsalign.storage.layout import ERRORS, MANIFEST, PART, PLAN, PLANNED, is_temporary, plan_file
-from vsalign.storage.shards import Output, ShardResult, ShardTask, check_shard, plan_parquet
+from vsalign.storage.shards import Output, ShardResult, ShardTask, check_shard, plan_damaged, plan_parquet
 
 SHARDS_A_PLAN_FILE = 64
+STAND_FOR_MANY = {"archive", "regions"}
+"""Kinds of a plan's rows of which each holds a number of inputs that nobody has counted."""
+
 FINISHES = 5
 """How often `finish` looks again where a run beside it replaces files under its hands."""
 
@@ -44,7 +48,6 @@ class Summary:
     """Wall-clock of this run."""
     rows_made: int
     """Rows that this run committed."""
-    notes: list[str] = field(default_factory=list)
 
     @property
     def exit_status(self) -> int:
@@ -104,6 +107,33 @@ class Stage:
         self._done_before = len(self.done)
         self._rows_before = sum(result.rows for result in self.done.values())
         return [task for task in left if task is not None]
+
+    def planned_inputs(self, tasks: Sequence[ShardTask]) -> int | None:
+        """How many inputs the plan lists for `tasks`; None where a row of theirs stands for many (an archive).
+
+        Raises TableError where the plan cannot be read.
+        """
+        groups: dict[str, list[int]] = {}
+        for task in tasks:
+            groups.setdefault(task.plan_file, []).append(task.row_group)
+        total = 0
+        for name in sorted(groups):
+            try:
+                with self.folder.open(name) as file:
+                    plan = pq.ParquetFile(file)
+                    if "kind" in plan.schema_arrow.names:
+                        kinds = plan.read_row_groups(groups[name], columns=["kind"])["kind"].unique().to_pylist()
+                        if STAND_FOR_MANY & {*kinds}:
+                            return None
+                    total += sum(plan.metadata.row_group(group).num_rows for group in groups[name])
+            except (OSError, pa.ArrowException, IndexError) as error:
+                raise plan_damaged(self.folder.url, name, error) from error
+        return total
+
+    def inputs_done(self, tasks: Sequence[ShardTask]) -> int:
+        """Inputs that are done and stay, after `pending`: those of the shards that are not among `tasks`."""
+        again = {task.shard for task in tasks}
+        return sum(result.inputs for shard, result in self.done.items() if shard not in again)
 
     def finish(self) -> Summary:
         """Check that every shard is committed, write the manifest, sweep what no manifest names.

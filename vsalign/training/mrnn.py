@@ -71,8 +71,8 @@ def train_mrnn(
     vocabulary = Vocabulary.build([caption.tokens for caption in train_captions], config.min_count)
     segments = segments_of(data.segments, regions) if data.segments else None
     learned, held_out = (_texts(config, segments, part, vocabulary) for part in (train_captions, validation))
-    stream = PairStream(regions, learned, seed=config.seed, window_images=config.window_images)
-    held_out_stream = PairStream(regions, held_out, seed=0)
+    stream = PairStream(regions, learned, seed=config.seed, window_images=config.window_images, described_alone=True)
+    held_out_stream = PairStream(regions, held_out, seed=0, described_alone=True)
     torch.manual_seed(config.seed)
     model = MRNN(stream.dim, len(vocabulary), config.model)
     model.standardise(*stream.statistics())
@@ -85,7 +85,7 @@ def train_mrnn(
 
     def cost(trained: nn.Module, batch: Batch) -> Tensor:
         inputs, targets = shifted(batch)
-        logits = trained(described(batch), inputs, batch.lengths + 1)
+        logits = trained(batch.features[:, 0], inputs, batch.lengths + 1)
         # A mean over the words of all workers: the mean of their means would weigh words by where they fell.
         return nn.functional.cross_entropy(logits, targets, reduction="sum") / mean_over_workers(len(targets))
 
@@ -122,11 +122,6 @@ def _texts(
     return {image_id: [*whole.get(image_id, []), *phrases.get(image_id, [])] for image_id in {**whole, **phrases}}
 
 
-def described(batch: Batch) -> Tensor:
-    """(B, D): the feature of the region that each text describes."""
-    return batch.features[torch.arange(len(batch.region)), batch.region]
-
-
 def shifted(batch: Batch) -> tuple[Tensor, Tensor]:
     """Inputs START w_1 .. w_n (B, T + 1), PAD behind, and the targets w_1 .. w_n END of all texts in one (W,)."""
     column = torch.full((len(batch.words), 1), START)
@@ -144,7 +139,7 @@ def perplexity(model: MRNN, stream: PairStream, batch_size: int = 256) -> float:
     nats, words = 0.0, 0
     for batch in stream.all_pairs(batch_size):
         inputs, targets = shifted(batch)
-        logits = model(described(batch), inputs, batch.lengths + 1)
+        logits = model(batch.features[:, 0], inputs, batch.lengths + 1)
         nats += float(nn.functional.cross_entropy(logits, targets, reduction="sum"))
         words += len(targets)
     return float(torch.tensor(nats / words, dtype=torch.float64).exp())

@@ -38,7 +38,7 @@ class Text:
 
 
 Pair = tuple[str, Text, np.ndarray]
-"""image_id, one of its texts, the image's features (n, D) float16."""
+"""image_id, one of its texts, the features (n, D) float16 that go with it."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,6 @@ class Batch:
     """(B, R, D) float32, zeros where there is no region."""
     region_mask: Tensor
     """(B, R) bool, True where there is one."""
-    region: Tensor
-    """(B,) int64: the region that each text describes (0: the whole image)."""
     words: Tensor
     """(B, T) int64, PAD behind the end."""
     lengths: Tensor
@@ -69,14 +67,22 @@ def key_of(text: str) -> int:
 class PairStream:
     """All (image, text) pairs whose image is in the regions table; iterate with `epoch`.
 
-    texts: the texts of each image_id. `left_out` counts the images of `texts` that the table lacks.
+    texts: the texts of each image_id. `left_out` counts the images of `texts` that the table lacks. With
+    `described_alone` a text comes with the feature of the region it describes, without with all of its image's.
     Raises ConfigurationError where no pair is left.
     """
 
     def __init__(
-        self, regions: TableReader, texts: Mapping[str, Sequence[Text]], *, seed: int, window_images: int = 8192
+        self,
+        regions: TableReader,
+        texts: Mapping[str, Sequence[Text]],
+        *,
+        seed: int,
+        window_images: int = 8192,
+        described_alone: bool = False,
     ) -> None:
         self.regions, self.texts, self.seed, self.window_images = regions, texts, seed, window_images
+        self.described_alone = described_alone
         self.dim = int(regions.schema.metadata[b"feature_dim"])
         self.image_ids: list[list[str]] = []
         """Of each shard, the ids of its images that have texts."""
@@ -149,11 +155,20 @@ class PairStream:
             if low < high:
                 features = self._features(shards)
                 for image_id, text in items[low - start : high - start]:
-                    yield image_id, text, features[image_id]
+                    yield image_id, text, self._shown(image_id, text, features[image_id])
                 del features  # before the next window's are read
             start += len(items)
             if start >= end:
                 return
+
+    def _shown(self, image_id: str, text: Text, features: np.ndarray) -> np.ndarray:
+        """What of an image's features goes with a text; raises TableError where it names a region that is not there."""
+        if not 0 <= text.region < len(features):
+            raise TableError(
+                f"{image_id}: a text describes region {text.region}, the regions table has {len(features)}: "
+                "are segments and regions of the same extraction?"
+            )
+        return features[text.region : text.region + 1] if self.described_alone else features
 
     def _windows(self, epoch: int) -> Iterator[tuple[list[int], list[tuple[str, Text]]]]:
         rng = np.random.default_rng([self.seed, epoch])
@@ -198,25 +213,19 @@ def batched(pairs: Iterable[Pair], size: int) -> Iterator[Batch]:
 
 
 def collate(pairs: Sequence[Pair]) -> Batch:
-    """A batch of (image_id, text, features (n, D)); raises TableError where a text names a region that is not there."""
+    """A batch of (image_id, text, features (n, D))."""
     regions = max(len(features) for _, _, features in pairs)
     longest = max(len(text.words) for _, text, _ in pairs)
     features = np.zeros((len(pairs), regions, pairs[0][2].shape[1]), dtype=np.float32)
     mask = np.zeros((len(pairs), regions), dtype=bool)
     words = np.zeros((len(pairs), longest), dtype=np.int64)
-    for row, (image_id, text, feature) in enumerate(pairs):
-        if not 0 <= text.region < len(feature):
-            raise TableError(
-                f"{image_id}: a text describes region {text.region}, the regions table has {len(feature)}: "
-                "are segments and regions of the same extraction?"
-            )
+    for row, (_, text, feature) in enumerate(pairs):
         features[row, : len(feature)] = feature
         mask[row, : len(feature)] = True
         words[row, : len(text.words)] = text.words
     return Batch(
         torch.from_numpy(features),
         torch.from_numpy(mask),
-        torch.tensor([text.region for _, text, _ in pairs]),
         torch.from_numpy(words),
         torch.tensor([len(text.words) for _, text, _ in pairs]),
         torch.tensor([key_of(image_id) for image_id, _, _ in pairs]),

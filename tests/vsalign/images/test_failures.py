@@ -170,3 +170,39 @@ def test_http_statuses(statuses: list[int], reason: Reason | None, requests: int
     (image,) = read_one(f"{web}/a.jpg")
     assert (image.error and image.error.reason) is reason
     assert len(Handler.seen) == requests
+
+
+def test_only_what_the_limit_allows_is_read_from_a_store(flaky: Any, monkeypatch: Any) -> None:
+    flaky().pipe_file("/a.jpg", b"x" * 1_000_000)
+    flaky().pipe_file("/b.jpg", b"x" * 100)
+    sizes, cat_file = [], FlakyFileSystem.cat_file
+
+    def measured(self: Any, path: str, *rest: Any, **options: Any) -> bytes:
+        data = cat_file(self, path, *rest, **options)
+        sizes.append(len(data))
+        return data
+
+    monkeypatch.setattr(FlakyFileSystem, "cat_file", measured)
+    options = ReadOptions(retries=0, max_member_bytes=100)
+    (large,), (small,) = read_one("flaky://a.jpg", options=options), read_one("flaky://b.jpg", options=options)
+    assert large.error is not None and large.error.reason is Reason.TOO_LARGE
+    assert small.data == b"x" * 100
+    assert sizes == [101, 100]
+
+
+def test_an_empty_file_of_a_store_that_refuses_its_range_is_empty(flaky: Any) -> None:
+    flaky().pipe_file("/a.jpg", b"")
+    flaky.failures = [RuntimeError("416 requested range not satisfiable")]
+    (image,) = read_one("flaky://a.jpg", options=ReadOptions(retries=0))
+    assert image.error is None and image.data == b""
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"), [(0, None), (99, None), (100, None), (101, "TOO_LARGE"), (10**6, "TOO_LARGE")]
+)
+def test_the_limit_holds_for_web_servers_without_ranges(size: int, reason: str | None, web: str) -> None:
+    Handler.body = b"x" * size
+    (image,) = read_one(f"{web}/a.jpg", options=ReadOptions(retries=0, max_member_bytes=100))
+    assert (image.error and str(image.error.reason)) == reason
+    assert image.data == (None if reason else b"x" * size)
+    assert Handler.seen == ["/a.jpg"]

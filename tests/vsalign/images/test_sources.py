@@ -252,3 +252,40 @@ def test_safe_path_is_normalised_but_keeps_its_characters() -> None:
     assert safe_path("./a//b/./c.v1.jpg") == "a/b/c.v1.jpg"
     for name in ("a\\b..jpg", "a::b.jpg", "c:a.jpg", "..a/b.."):
         assert safe_path(name, foreign=True) == safe_path(name) == name
+
+
+def test_spellings_of_one_path_in_a_list_are_one_id(tmp_path: Path, dot: Any) -> None:
+    write(tmp_path, {"a/x.jpg": dot(1)})
+    listed = tmp_path / "list.txt"
+    listed.write_text("a/x.jpg\na/./x.jpg\n./a//x.jpg\n")
+    listing = list_images(ImageInput(str(listed)))
+    assert [row["image_id"] for row in rows_of(listing)] == ["a/x.jpg"]
+    assert listing.duplicates == 2
+
+
+def test_spellings_of_one_path_in_a_store_are_one_id(tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("memory://b/a/x.jpg\nmemory://b/a/./x.jpg\n")
+    rows = rows_of(list_images(ImageInput(str(listed), root="memory://b")))
+    assert [(row["image_id"], row["kind"], row["reason"]) for row in rows] == [
+        ("a/x.jpg", "image", ""),
+        ("a/x.jpg", "error", "DUPLICATE_ID"),
+    ]
+
+
+def test_counted_shards_leave_what_was_skipped_at_their_end(tmp_path: Path, dot: Any) -> None:
+    write(tmp_path, {"a.png": dot(1), "b.png": dot(2), "notes.txt": b"x", "Thumbs.db": b"x", "c.tar": b""})
+    listing = list_images(ImageInput(str(tmp_path), shard_size=1))
+    counts: dict[str, int] = {}
+    shards = listing.counted(counts)
+    assert next(shards)[0]["image_id"] == "a.png" and not counts
+    assert len(list(shards)) == 2
+    assert counts == {"archives": 1, "litter": 1, "other": 1}
+
+
+def test_facts_tell_pictures_of_other_options_apart(tmp_path: Path, dot: Any) -> None:
+    write(tmp_path, {"a.png": dot(1)})
+    facts = list_images(ImageInput(str(tmp_path), shard_size=3)).facts()
+    assert facts == {
+        "images": str(tmp_path), "kind": "folder", "root": "", "bytes_column": "", "id_column": "", "shard_size": 3,
+    }  # fmt: skip

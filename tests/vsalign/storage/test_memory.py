@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
-from vsalign.storage import Stage
+from vsalign.errors import TableError
+from vsalign.storage import Folder, Stage, shards
 
 SCHEMA = pa.schema([("image_id", pa.string()), ("uri", pa.string()), ("kind", pa.string())])
 
@@ -49,3 +55,47 @@ def test_a_shard_is_held_encoded_not_as_python_objects(captions) -> None:
     assert writer.rows == 100_000
     assert held < 2**20
     assert pa.total_allocated_bytes() < 200 * 2**20
+
+
+@pytest.mark.parametrize("held", [1, 1 << 30])
+def test_a_shard_is_the_same_bytes_from_memory_and_from_a_temporary_file(anywhere, monkeypatch, held: int) -> None:
+    monkeypatch.setattr(shards, "HELD_BYTES", held)
+    monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 1)
+    task = anywhere.stage().pending()[0]
+    writer, inputs = anywhere.filled(task)
+    assert writer._spool._rolled == (held == 1)
+    writer.commit(inputs)
+    with Folder(anywhere.url).open(task.rows_file) as file:
+        assert pq.read_table(file)["image_id"].to_pylist() == ["photos/ant.jpg", "photos/bee.jpg"]
+    assert anywhere.run().rows == 5
+
+
+def test_a_large_shard_waits_outside_the_memory(captions, monkeypatch) -> None:
+    monkeypatch.setattr(shards, "HELD_BYTES", 2**20)
+    monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 2**20)
+    writer = captions.output.open_shard(captions.stage().pending()[0])
+    noise = np.random.default_rng(1)
+    tracemalloc.start()
+    for n in range(64):
+        text = noise.bytes(2**19).hex()
+        row = {"image_id": f"{n}", "caption_id": f"{n}#0", "split": "train", "text": text, "tokens": []}
+        writer.write([row])
+        del text, row
+    writer.commit(64)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    file = Path(captions.url) / "part-00000.g0.parquet"
+    assert file.stat().st_size > 32 * 2**20
+    assert peak < 16 * 2**20
+
+
+def test_a_full_disk_for_temporary_files_is_one_sentence(captions, monkeypatch) -> None:
+    writer, inputs = captions.filled(captions.stage().pending()[0])
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(writer._spool, "write", full)
+    with pytest.raises(TableError, match="shard 0 of .*no space left on device.*TMPDIR"):
+        writer.commit(inputs)
+    assert not Folder(captions.url).exists("part-00000.g0.parquet")

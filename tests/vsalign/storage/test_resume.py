@@ -197,3 +197,45 @@ def test_a_slower_plan_does_not_touch_the_one_that_stands(captions) -> None:
 def test_check_shard_says_none_for_what_is_absent(captions) -> None:
     task = captions.stage().pending()[0]
     assert check_shard(Folder(captions.url), task) is None
+
+
+KINDS = pa.schema([("name", pa.string()), ("kind", pa.string())])
+
+
+def planned(captions, *shards: str) -> Stage:
+    """A stage whose shards hold rows of the kinds that are named, one a letter."""
+    kinds = {"i": "image", "a": "archive", "r": "regions", "e": "error"}
+    stage = Stage(captions.output)
+    stage.plan(([{"name": "x", "kind": kinds[letter]} for letter in shard] for shard in shards), KINDS, {})
+    return stage
+
+
+def test_planned_inputs_are_counted_where_no_row_stands_for_many(anywhere) -> None:
+    stage = planned(anywhere, "ii", "iei", "a", "r")
+    tasks = stage.pending()
+    assert [stage.planned_inputs(tasks[:n]) for n in range(5)] == [0, 2, 5, None, None]
+    assert stage.planned_inputs(tasks[3:]) is None
+
+
+def test_inputs_of_a_plan_without_kinds_are_counted(captions) -> None:
+    stage = captions.other(shards=[["x", "y"]] * 70).stage()  # two files of the plan
+    assert stage.planned_inputs(stage.pending()) == 140
+
+
+def test_inputs_that_are_done_are_those_of_shards_that_are_not_made_again(captions) -> None:
+    shaky = captions.other(shards=[["ant", "!READ_FAILED"], ["bee", "!EMPTY", "cat"]])
+    shaky.run()
+    stage = shaky.stage()
+    assert stage.inputs_done(stage.pending()) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", None])
+def test_a_damaged_plan_is_one_sentence_for_the_driver(captions, content: bytes | None) -> None:
+    stage = captions.stage()
+    tasks = stage.pending()
+    if content is None:
+        stage.folder.remove(tasks[0].plan_file)
+    else:
+        stage.folder.replace(tasks[0].plan_file, content)
+    with pytest.raises(TableError, match=f"{tasks[0].plan_file}, which lists the inputs, cannot be read .*--overwrite"):
+        stage.planned_inputs(tasks)

@@ -20,7 +20,6 @@ from vsalign.text import END, PAD, START
 from vsalign.training.mrnn import (
     MRNNData,
     MRNNTraining,
-    described,
     perplexity,
     shifted,
     train_mrnn,
@@ -157,7 +156,11 @@ def test_inputs_and_targets_are_shifted_by_one_word() -> None:
 
     assert inputs.tolist() == [[START, 7, 8, 9], [START, 5, PAD, PAD], [START, 6, 6, PAD]]
     assert targets.tolist() == [7, 8, 9, END, 5, END, 6, 6, END]
-    assert torch.equal(described(batch), torch.from_numpy(features[[1, 0, 2]].astype(np.float32)))
+
+
+def alone(pictures: Any, texts: dict[str, list[Text]]) -> PairStream:
+    """A stream of the texts, each with the region it describes."""
+    return PairStream(TableReader(pictures.regions, "regions"), texts, seed=0, described_alone=True)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 256])
@@ -176,7 +179,7 @@ def test_perplexity_is_over_every_word_of_every_text(pictures: Any, batch_size: 
         words += len(text.words) + 1
     model.train()
 
-    found = perplexity(model, PairStream(TableReader(pictures.regions, "regions"), texts, seed=0), batch_size)
+    found = perplexity(model, alone(pictures, texts), batch_size)
 
     assert found == pytest.approx(math.exp(nats / words), rel=1e-5)
 
@@ -187,7 +190,7 @@ def test_a_perplexity_that_no_float_holds_is_infinite(pictures: Any) -> None:
         model.W_oh.bias[PAD] = 1e6
     texts = {image_id: [Text([4])] for image_id in pictures.features}
 
-    assert perplexity(model, PairStream(TableReader(pictures.regions, "regions"), texts, seed=0)) == math.inf
+    assert perplexity(model, alone(pictures, texts)) == math.inf
 
 
 def test_whole_image_features_are_region_0_and_keep_no_other_in_memory(pictures: Any) -> None:

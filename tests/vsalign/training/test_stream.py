@@ -13,7 +13,7 @@ import torch
 
 from vsalign.errors import ConfigurationError, TableError
 from vsalign.storage import TableReader
-from vsalign.training.stream import Batch, PairStream, Text, collate, feature_arrays, key_of
+from vsalign.training.stream import Batch, PairStream, Text, feature_arrays, key_of
 
 DIM = 3
 Make = Callable[..., PairStream]
@@ -46,12 +46,15 @@ def make(tmp_path: Path, write_regions: Callable[..., str]) -> Make:
         texts: dict[str, list[Text]] | None = None,
         seed: int = 0,
         window: int = 8192,
+        described_alone: bool = False,
     ) -> PairStream:
         url = tmp_path / ("-".join(map(str, sizes)) + ".table")
         if not url.exists():
             write_regions(url, [{f"{n}.jpg": features_of(n) for n in shard} for shard in image_names(sizes)])
         every = texts_of(range(sum(sizes)), each) if texts is None else texts
-        return PairStream(TableReader(str(url), "regions"), every, seed=seed, window_images=window)
+        return PairStream(
+            TableReader(str(url), "regions"), every, seed=seed, window_images=window, described_alone=described_alone
+        )
 
     return stream
 
@@ -233,13 +236,24 @@ def test_features_that_are_all_equal_have_the_scale_1(make: Make) -> None:
     assert mean.tolist() == [0, 0, 1]
 
 
+def test_a_text_comes_alone_with_the_region_that_it_describes(make: Make) -> None:
+    texts = {f"{n}.jpg": [Text([4], region=region, key=10 * n + region) for region in range(n + 1)] for n in range(4)}
+
+    (batch,) = make([4], texts=texts, described_alone=True).all_pairs(100)
+
+    assert batch.features.shape == (10, 1, DIM) and bool(batch.region_mask.all())
+    for key, (image, region, _) in zip(batch.text_keys.tolist(), batch.features[:, 0].tolist(), strict=True):
+        assert (image, region) == divmod(key, 10)
+
+
 def test_a_text_on_a_region_that_is_not_there_is_refused(make: Make) -> None:
     stream = make([4], texts={"1.jpg": [Text([4], region=2)]})
 
     with pytest.raises(TableError, match=r"1\.jpg: a text describes region 2, the regions table has 2"):
         list(stream.epoch(0, 1))
+    stream = make([4], texts={"1.jpg": [Text([4], region=-1)]})
     with pytest.raises(TableError, match="describes region -1"):
-        collate([("a.jpg", Text([4], region=-1), features_of(3))])
+        list(stream.epoch(0, 1))
 
 
 def column(rows: Sequence[np.ndarray], dim: int = DIM) -> pa.Array:
