@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import sys
 import threading
 import time
@@ -25,8 +27,6 @@ from vsalign.options import options_of
 from vsalign.storage import Folder, ShardTask, Stage
 from vsalign.storage.layout import MANIFEST, PLAN
 from vsalign.storage.shards import check_shard
-
-GRAPH_THREAD = "beam_graph"
 
 SECONDS_BETWEEN_LOOKS = 0.5
 LOOKING_SHARE = 0.05
@@ -73,7 +73,8 @@ class Engine:
         options = read_beam_options(rest, own, prog)
         workers = worker_count(options, launch.workers)
         require_reachable(launch.output, options, workers)
-        pipeline(options, workers)  # the runner exists
+        runnable = pipeline(options, workers)  # raises where the runner is not there or refuses its options
+        shutil.rmtree(runnable.local_tempdir, ignore_errors=True)  # Beam deletes it after a run alone
         return cls(options, workers, launch.stall_timeout, prog)
 
     def run(self, build: Callable[[beam.Pipeline], Any], stage: Stage, tasks: list[ShardTask], unit: str) -> None:
@@ -104,7 +105,7 @@ class _Graph:
         build(root)
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name=GRAPH_THREAD, daemon=True).start()
+        threading.Thread(target=self._run, name="beam_graph", daemon=True).start()
 
     def check(self) -> None:
         """Raise what ended the graph, if it was no success."""
@@ -167,9 +168,12 @@ def is_complete(stage: Stage, tasks: list[ShardTask]) -> bool:
 
 
 def leave(status: int) -> NoReturn:
-    """End the process; at once where Beam's threads still wait for a worker that is gone."""
-    if any(thread.name == GRAPH_THREAD for thread in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
+    """End the process without the interpreter's own end.
+
+    Threads that Beam leaves behind stand in native code, which aborts the process, after all is done, where the
+    interpreter goes away below it (1 run of 20); and where a worker was killed they wait for ever.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

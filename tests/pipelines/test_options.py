@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -133,6 +135,12 @@ def test_where_computing_of_workers_cannot_be_seen_they_are_not_taken_for_still(
         now[0] += 100
         with pytest.raises(RunStopped, match="--stall-timeout"):
             watchdog.check(committed=0)
+
+
+def test_a_command_leaves_with_its_status_and_its_words_whatever_stands_in_native_threads() -> None:
+    code = "import atexit; from pipelines.launch import leave; atexit.register(print, 'finalised'); print('said'); "
+    left = subprocess.run([sys.executable, "-c", code + "leave(3)"], capture_output=True, text=True, check=False)
+    assert (left.returncode, left.stdout) == (3, "said\n")
 
 
 def test_the_watchdog_notices_the_thread_that_lost_its_worker() -> None:

@@ -32,7 +32,8 @@ class AlignmentTraining(Schedule):
     """At its highest: it warms up over `warmup` steps, since the summed hinges diverge without, and falls to 0 along a
     cosine. Small because the objective is a sum over pairs; chosen on Flickr8k's tune split."""
     weight_decay: float = 1.0
-    """L2 penalty, beside gradients of a sum over pairs: with 1 the RSUM on Flickr8k's tune split was 199, with 0 180."""
+    """L2 penalty, beside gradients of a sum over pairs. Chosen on Flickr8k's tune split: after six of eight epochs RSUM
+    was 189 with 1, 180 with 0."""
     momentum: float = 0.9
     """The paper's."""
     margin: float = 1.0
