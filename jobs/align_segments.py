@@ -17,7 +17,9 @@ from vsalign.checkpoint import load_model
 from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
 from vsalign.options import parse
-from vsalign.storage import Output, ShardResult, ShardTask, Stage, TableReader
+from vsalign.storage import Folder, Output, ShardResult, ShardTask, Stage, TableReader
+from vsalign.storage.layout import PLAN
+from vsalign.storage.stage import begun
 
 PROG = "python -m jobs.align_segments"
 STAGE = "align_segments"
@@ -86,7 +88,8 @@ def align_segments(argv: Sequence[str] | None = None) -> int:
         },
         properties={"extractor": model.extractor},
     )
-    pairs = plan_pairs(regions, captions, set(options.splits))
+    planned = not options.overwrite and Folder(output.url).exists(PLAN)
+    pairs = iter(()) if planned else begun(plan_pairs(regions, captions, set(options.splits)))
     stage = Stage(output, overwrite=options.overwrite)
     if not stage.planned:
         stage.plan(pairs, PAIR_PLAN, {})

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from jobs.session import RayOptions, session
 from vsalign import errors, progress
 from vsalign.allocator import keep_freed_memory
-from vsalign.errors import ConfigurationError, RunStopped, VsalignError
+from vsalign.errors import ConfigurationError, RunStopped, StoreError, VsalignError
 from vsalign.storage import ShardResult, ShardTask, Stage
 from vsalign.storage.layout import MANIFEST
 
@@ -91,6 +91,8 @@ class ShardActor:
                 )
             self._make = self._make or self._work.load()
             result = self._make(task)
+        except StoreError:
+            raise  # no mistake: the run ends as one that was stopped
         except VsalignError as mistake:
             return _failed(type(mistake).__name__, str(mistake))
         return {"inputs": [result.inputs], "errors": [sum(result.errors.values())], "failure": [""], "message": [""]}

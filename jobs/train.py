@@ -19,7 +19,7 @@ from jobs.model_folder import TRAINING, ModelFolder
 from jobs.session import RayOptions, session
 from vsalign import errors, progress
 from vsalign.allocator import keep_freed_memory
-from vsalign.errors import ConfigurationError, RunStopped, VsalignError
+from vsalign.errors import ConfigurationError, RunStopped, StoreError, VsalignError
 
 SECONDS_BETWEEN_LOOKS = 0.5
 NOT_FIGURES = ("epoch", "loss", "seconds")
@@ -109,6 +109,8 @@ def train_worker(run: dict[str, Any]) -> None:
         resume = Path(folders.enter_context(checkpoint.as_directory())) if checkpoint else None
         try:
             training.train(training.config, training.data, training.output, work, report, resume)
+        except StoreError:
+            raise  # no mistake: Ray starts the workers again
         except VsalignError as mistake:
             ray.get(board.refuse.remote(type(mistake).__name__, str(mistake)))
             if ray.train.get_context().get_world_size() > 1:

@@ -10,7 +10,7 @@ from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
 from vsalign import errors
-from vsalign.errors import VsalignError
+from vsalign.errors import StoreError, VsalignError
 from vsalign.storage import Output, ShardResult, ShardTask
 
 NAMESPACE, MISTAKES = "vsalign", "mistakes"
@@ -36,6 +36,8 @@ class CommitShard(beam.DoFn):
             return
         try:
             result = self.commit(task)
+        except StoreError:
+            raise  # no mistake: Beam tries again, or the run ends as one that was stopped
         except VsalignError as mistake:
             self.refused = True
             Metrics.string_set(NAMESPACE, MISTAKES).add(f"{type(mistake).__name__}: {mistake}")

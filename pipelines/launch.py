@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -22,7 +23,7 @@ from pipelines.commit import raise_mistake
 from pipelines.watchdog import Watchdog
 from vsalign import progress
 from vsalign.command import sigterm_as_exit
-from vsalign.errors import ConfigurationError, RunStopped, VsalignError
+from vsalign.errors import ConfigurationError, RunStopped, StoreError, VsalignError
 from vsalign.options import options_of
 from vsalign.storage import Folder, ShardTask, Stage
 from vsalign.storage.layout import MANIFEST, PLAN
@@ -147,12 +148,13 @@ class _Commits:
     def look(self) -> None:
         """Count what was committed since the last look."""
         started = time.monotonic()
-        for name in self._awaited.keys() & set(self._folder.names()):
-            result = check_shard(self._folder, self._awaited[name])
-            if result is not None:
-                del self._awaited[name]
-                self.seen += 1
-                self.progress.add(result.inputs, sum(result.errors.values()))
+        with contextlib.suppress(StoreError):  # looked at again next time: only the progress line waits for it
+            for name in self._awaited.keys() & set(self._folder.names()):
+                result = check_shard(self._folder, self._awaited[name])
+                if result is not None:
+                    del self._awaited[name]
+                    self.seen += 1
+                    self.progress.add(result.inputs, sum(result.errors.values()))
         self.progress.add(0)
         self.pause = max(SECONDS_BETWEEN_LOOKS, (time.monotonic() - started) / LOOKING_SHARE)
 

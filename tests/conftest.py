@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 SHARED = Path(os.environ.get("VSALIGN_SHARED") or Path(__file__).parents[2] / "shared")
@@ -47,6 +48,31 @@ MAY_SKIP = pytest.StashKey[set[str]]()
 def shared() -> Path:
     """The shared data folder; the test needs `@pytest.mark.shared`."""
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def mutate() -> Callable[[bytes, bytes, np.random.Generator], bytes]:
+    """mutate(data, other, rng) -> data with one to eight bytes changed (half of the time in the header), a cut, a piece
+    moved, doubled, or taken from `other`."""
+    return _mutated
+
+
+def _mutated(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    changed = bytearray(data)
+    choice = rng.integers(5)
+    if choice <= 1:
+        limit = len(changed) if choice else min(len(changed), 200)
+        for _ in range(rng.integers(1, 9)):
+            changed[rng.integers(limit)] = rng.integers(256)
+    elif choice == 2:
+        del changed[rng.integers(1, len(changed)) :]
+    elif choice == 3:
+        start, length = int(rng.integers(len(changed))), int(rng.integers(1, 100))
+        changed[start : start + length] = changed[start : start + length] * int(rng.integers(0, 4))
+    else:
+        start, source = int(rng.integers(len(changed))), int(rng.integers(len(other)))
+        changed[start : start + 50] = other[source : source + 50]
+    return bytes(changed)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from vsalign.errors import RunStopped, VsalignError
+from vsalign.errors import RunStopped, StoreError, VsalignError
 
 STOPPED = 4
 """Exit status of a run that ended before its output was whole through no fault of the command: start it again."""
@@ -24,13 +24,13 @@ def exit_status(command: Callable[[], int | None]) -> int:
     """Run a command and return its exit status; what went wrong is one sentence on stderr.
 
     0, or what the command returns (3: an archive ended early); 2 a person's mistake; 4 (STOPPED) a worker died, stood
-    still or failed; 130 and 143 after Ctrl-C and SIGTERM.
+    still or failed, or a store did not answer; 130 and 143 after Ctrl-C and SIGTERM.
     """
     try:
         return command() or 0
     except VsalignError as error:
         print("error: " + str(error).replace("\n", " "), file=sys.stderr)
-        return 2
+        return STOPPED if isinstance(error, StoreError) else 2
     except RunStopped as stopped:
         print(f"error: {stopped}", file=sys.stderr)
         return STOPPED

@@ -25,6 +25,10 @@ class TableError(VsalignError):
     """A table that cannot be read or written as asked."""
 
 
+class StoreError(TableError):
+    """A store that failed, also when asked again, and may answer later: the run ends as one that was stopped."""
+
+
 class IncompleteTableError(TableError):
     """A table without its manifest, or whose files do not agree with it."""
 

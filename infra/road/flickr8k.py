@@ -75,15 +75,16 @@ def run(options: FlickrOptions) -> int:
 def _figures(road: Road, tables: dict[str, str], data: Path) -> dict[str, Figure]:
     model, captions = road.path("alignment"), tables["captions"]
     ranking = road.figures("ranking", "ranking", **tables, model=model)
-    scorers: dict[str, str | bool] = {} if shutil.which("java") else {"tokenizer": "simple", "meteor": False}
+    java = shutil.which("java") is not None
+    scorers: dict[str, str | bool] = {} if java else {"tokenizer": "simple", "meteor": False}
     descriptions = road.path("descriptions")
     described = road.figures("descriptions", "descriptions", captions=captions, descriptions=descriptions, **scorers)
     nearest = road.figures("nearest", "descriptions", **tables, **scorers)
     values = {
         **{name: ranking[name] for name in ranking if name.startswith(("annotation", "search", "rsum"))},
         **{f"{name.removeprefix('chance_')}_chance": ranking[name] for name in ranking if name.startswith("chance")},
-        **{_key(name): described[name] for name in described if name != "scored"},
-        **{f"{_key(name)}_nearest_neighbour": nearest[name] for name in nearest if name != "scored"},
+        **{_key(name, java): described[name] for name in described if name != "scored"},
+        **{f"{_key(name, java)}_nearest_neighbour": nearest[name] for name in nearest if name != "scored"},
     }
     entities = data.parent / "flickr30k_entities" / "annotations.zip"
     if entities.exists():
@@ -97,8 +98,9 @@ def _figure(name: str, value: float) -> Figure:
     return figure(value, unit, "Flickr8k dev (1,000 images)", "make flickr8k DATA=<folder>")
 
 
-def _key(metric: str) -> str:
-    return metric.lower().replace("-d", "").replace("-", "")
+def _key(metric: str, java: bool) -> str:
+    """The metric's key; without Java another one, since the tokens, and so the figures, are others."""
+    return metric.lower().replace("-d", "").replace("-", "") + ("" if java else "_simple_tokens")
 
 
 def _list_of_dev_images(data: Path, road: Road) -> str:

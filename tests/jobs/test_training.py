@@ -26,6 +26,20 @@ EPOCHS = 12
 SCHEDULE = ["--epochs", str(EPOCHS), "--batch-size", "20", "--warmup", "5", "--min-count", "3", "--patience", "12"]
 SIZES = ["--model.hidden", "16", "--model.word-dim", "8"]
 OPTIONS = {"epochs": EPOCHS, "batch_size": 20, "warmup": 5, "min_count": 3, "patience": 12}
+KILLS = range(5 if os.environ.get("VSALIGN_LONG") == "1" else 1)
+
+
+def train_here(stage: str, road: Any, folder: Path) -> LoadedModel:
+    """The model that `stage` is to make, trained in this process by the same loop, without Ray."""
+    (folder / "work").mkdir()
+    arguments = (str(folder / "direct"), folder / "work", lambda metrics, work: None)
+    if stage == "train_alignment":
+        config = AlignmentTraining(model=AlignmentModelConfig(h=16, hidden=16, word_dim=8), **OPTIONS)
+        alignment.train_alignment(config, AlignmentData(road.regions, road.captions), *arguments)
+        return load_model(str(folder / "direct"), "alignment")
+    mrnn_config = MRNNTraining(model=MRNNConfig(hidden=16, word_dim=8), **OPTIONS)
+    mrnn.train_mrnn(mrnn_config, MRNNData(road.regions, road.captions), *arguments)
+    return load_model(str(folder / "direct"), "mrnn")
 
 
 @pytest.fixture
@@ -57,21 +71,19 @@ def same(model: LoadedModel, expected: LoadedModel) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_killed_alignment_job_goes_on_to_the_undisturbed_weights(
-    road, start, cluster, tmp_path, one_thread, capsys
+@pytest.mark.parametrize("seed", KILLS)
+@pytest.mark.parametrize("stage", ["train_alignment", "train_mrnn"])
+def test_a_killed_job_goes_on_to_the_undisturbed_weights(
+    stage: str, seed: int, road, start, cluster, tmp_path, one_thread, capsys
 ) -> None:
-    config = AlignmentTraining(model=AlignmentModelConfig(h=16, hidden=16, word_dim=8), **OPTIONS)
-    data = AlignmentData(road.regions, road.captions)
-    (tmp_path / "work").mkdir()
-    alignment.train_alignment(config, data, str(tmp_path / "direct"), tmp_path / "work", lambda metrics, work: None)
-    expected = load_model(str(tmp_path / "direct"), "alignment")
-
+    expected = train_here(stage, road, tmp_path)
+    kind, sizes = ("alignment", ["--model.h", "16"]) if stage == "train_alignment" else ("mrnn", [])
     output = str(tmp_path / "job")
     tables = ["--regions", road.regions, "--captions", road.captions, "--output", output]
-    arguments = [*tables, *SCHEDULE, *SIZES, "--model.h", "16", "--cpus-per-worker", "1"]
-    job = start("train_alignment", *arguments, "--address", "local")
+    arguments = [*tables, *SCHEDULE, *SIZES, *sizes, "--cpus-per-worker", "1"]
+    job = start(stage, *arguments, "--address", "local")
     job.wait_for_line(f"epoch 2 of {EPOCHS}")
-    time.sleep(random.Random(5).random() / 2)
+    time.sleep(random.Random(seed).random() / 2)
     # Ray's own agents, which do no work, take a minute more to notice that their cluster is gone.
     family = {pid: command for pid, command in job.family().items() if command and "Agent" not in command}
     assert any("RayTrainWorker" in command for command in family.values())
@@ -85,11 +97,11 @@ def test_a_killed_alignment_job_goes_on_to_the_undisturbed_weights(
     orphan = tmp_path / "job/_training/checkpoint_of_a_kill"
     orphan.mkdir()
     (orphan / "state.pt").write_bytes(b"half")
-    status, out, said = start("train_alignment", *arguments, **cluster.environment).finish()
+    status, out, said = start(stage, *arguments, **cluster.environment).finish()
     assert status == 0, said
     assert "going on from the last checkpoint" in said and f"epoch 1 of {EPOCHS}" not in said
-    assert "train_alignment finished" in out and "best epoch" in out and output in out
-    same(load_model(output, "alignment"), expected)
+    assert f"{stage} finished" in out and "best epoch" in out and output in out
+    same(load_model(output, kind), expected)
     assert sorted(os.listdir(output)) == [
         "_run.json",
         "config.json",
@@ -98,29 +110,29 @@ def test_a_killed_alignment_job_goes_on_to_the_undisturbed_weights(
         "vocabulary.json",
     ]
 
-    assert train_alignment.main(arguments) == 0  # without Ray: there is nothing to do
+    job_here = {"train_alignment": train_alignment, "train_mrnn": train_mrnn}[stage]
+    assert job_here.main(arguments) == 0  # without Ray: there is nothing to do
     assert "the model was complete, nothing was done" in capsys.readouterr().out
-    assert train_alignment.main([*arguments, "--epochs", "7"]) == 2
+    assert job_here.main([*arguments, "--epochs", "7"]) == 2
     assert "training.epochs: there 12, asked 7" in capsys.readouterr().err
 
 
 @pytest.mark.timeout(300)
-def test_a_killed_worker_goes_on_to_the_undisturbed_weights(road, start, cluster, tmp_path, one_thread) -> None:
-    config = MRNNTraining(model=MRNNConfig(hidden=16, word_dim=8), **OPTIONS)
-    data = MRNNData(road.regions, road.captions)
-    (tmp_path / "work").mkdir()
-    mrnn.train_mrnn(config, data, str(tmp_path / "direct"), tmp_path / "work", lambda metrics, work: None)
-
+@pytest.mark.parametrize("seed", KILLS)
+def test_a_killed_worker_goes_on_to_the_undisturbed_weights(
+    seed: int, road, start, cluster, tmp_path, one_thread
+) -> None:
+    expected = train_here("train_mrnn", road, tmp_path)
     output = str(tmp_path / "job")
     tables = ["--regions", road.regions, "--captions", road.captions, "--output", output]
     job = start("train_mrnn", *tables, *SCHEDULE, *SIZES, "--cpus-per-worker", "1", **cluster.environment)
     job.wait_for_line(f"epoch 2 of {EPOCHS}")
-    time.sleep(random.Random(6).random() / 2)
+    time.sleep(random.Random(seed).random() / 2)
     (worker,) = cluster.workers("RayTrainWorker")
     os.kill(worker, signal.SIGKILL)
     status, out, said = job.finish()
     assert status == 0, said
-    same(load_model(output, "mrnn"), load_model(str(tmp_path / "direct"), "mrnn"))
+    same(load_model(output, "mrnn"), expected)
 
 
 @pytest.mark.parametrize(

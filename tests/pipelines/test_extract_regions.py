@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
@@ -20,11 +21,12 @@ import pytest
 from apache_beam.internal import pickler
 
 from pipelines import extract_regions
-from vsalign.errors import InputError, Reason
-from vsalign.images import ImageInput, list_images, locations, read_images
+from pipelines.commit import CommitShard
+from vsalign.errors import InputError, Reason, StoreError, TableError
+from vsalign.images import DecodeOptions, ImageInput, decode_image, list_images, locations, read_images
 from vsalign.regions import ExtractorConfig, build_extractor
 from vsalign.regions.extract import Extracted, ExtractOptions, extract_images
-from vsalign.storage import TableReader
+from vsalign.storage import ShardResult, ShardTask, TableReader
 
 MODULE = "pipelines.extract_regions"
 
@@ -39,6 +41,29 @@ def test_every_picture_is_a_row_or_an_error_with_its_reason(stages: Any, picture
     assert table.manifest["counts"] == {"litter": 1}
     expected = {str(path.relative_to(pictures)) for path in pictures.glob("?/*.jpg")}
     assert set(table.read(["image_id"])["image_id"].to_pylist()) == expected
+
+
+def test_of_three_hundred_mutated_pictures_each_is_a_row_or_an_error(stages: Any, tmp_path: Path, mutate: Any) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "mutants").mkdir()
+    decodable = set()
+    for number in range(300):
+        kind = ("JPEG", "PNG", "WEBP")[number % 3]
+        name, data = f"{number:03d}.jpg", mutate(stages.picture(number, kind), stages.picture(number + 1, kind), rng)
+        (tmp_path / "mutants" / name).write_bytes(data)
+        with contextlib.suppress(InputError):
+            decode_image(data, name, DecodeOptions())
+            decodable.add(name)
+    assert 50 < len(decodable) < 250
+
+    arguments = stages.small(tmp_path / "mutants", tmp_path / "table", "--shard-size", "50", "--batch-size", "16")
+    assert extract_regions.main(arguments) == 0
+    table = TableReader(str(tmp_path / "table"), "regions")
+    errors = table.errors().to_pylist()
+    assert set(table.read(["image_id"])["image_id"].to_pylist()) == decodable
+    assert {Path(error["uri"]).name for error in errors} == {f"{n:03d}.jpg" for n in range(300)} - decodable
+    assert (table.rows, len(errors), table.manifest["inputs"]) == (len(decodable), 300 - len(decodable), 300)
+    assert all(error["message"] and not Reason(error["reason"]).passing for error in errors)
 
 
 def test_rows_are_those_of_a_plain_loop(stages: Any, pictures: Path, undisturbed: Path) -> None:
@@ -209,6 +234,21 @@ def test_the_dofn_travels_by_its_module_name() -> None:
     there = pickler.loads(pickler.dumps(dofn))
     assert type(there) is extract_regions.ExtractShard
     assert (there.output, there.extractor, there.options) == (output, ExtractorConfig(), ExtractOptions(batch_size=3))
+
+
+def test_a_store_that_fails_a_worker_is_not_taken_for_a_persons_mistake() -> None:
+    class Failing(CommitShard):
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def commit(self, task: ShardTask) -> ShardResult:
+            raise self.error
+
+    task = ShardTask(0, "plan", 0)
+    with pytest.raises(StoreError):
+        list(Failing(StoreError("503")).process(task))
+    refusing = Failing(TableError("a full disk"))
+    assert list(refusing.process(task)) == [] and refusing.refused
 
 
 def _size(data: bytes) -> tuple[int, int]:

@@ -28,7 +28,8 @@ def write_rows(url: Path | str, table: str, shards: Sequence[Sequence[Row]], pro
     stage.plan(([{"shard": number}] for number in range(len(shards))), pa.schema([("shard", pa.int64())]), {})
     for task in stage.pending():
         writer, rows = output.open_shard(task), list(shards[task.shard])
-        writer.write(rows)
+        for row in rows:
+            writer.write([row])
         writer.commit(len(rows))
     stage.finish()
     return str(url)

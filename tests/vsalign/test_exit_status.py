@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vsalign.command import exit_status
-from vsalign.errors import ConfigurationError
+from vsalign.errors import ConfigurationError, StoreError
 
 
 def command(outcome: BaseException | int | None) -> int:
@@ -23,6 +23,7 @@ def command(outcome: BaseException | int | None) -> int:
         (None, 0, ""),
         (3, 3, ""),
         (ConfigurationError("--k is 0;\ngive 1."), 2, "error: --k is 0; give 1.\n"),
+        (StoreError("gs://x does not answer"), 4, "error: gs://x does not answer\n"),
         (KeyboardInterrupt(), 130, "stopped by the keyboard"),
         (SystemExit(4), 4, ""),
         (SystemExit(None), 0, ""),

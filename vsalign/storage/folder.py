@@ -13,15 +13,20 @@ from collections.abc import Callable
 from typing import IO, Any, TypeVar, cast
 
 import fsspec
+import pyarrow as pa
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from vsalign.errors import ConfigurationError, TableError
+from vsalign.errors import ConfigurationError, StoreError, TableError
 from vsalign.storage.layout import TEMPORARY_SUFFIX
 
 PAUSES = (0.1, 0.5)
-"""Seconds before a failed write is tried again; the cloud clients try longer by themselves."""
+"""Seconds before what failed is tried again; the cloud clients try longer by themselves."""
 
 NO_USE_TRYING_AGAIN = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG)
+REFUSED = (401, 403)
+"""HTTP statuses, where a client's error has one."""
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What `link` answers where a filesystem has no hard links (FAT, some network mounts)."""
@@ -48,7 +53,11 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file now."""
-        return self._answered(name, lambda: bool(self.fs.exists(self.path(name))))
+        try:  # fsspec's own `exists` says False whatever fails
+            self._answered(name, lambda: self.fs.info(self.path(name)))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def read(self, name: str) -> bytes:
         """The bytes of a file; raises FileNotFoundError."""
@@ -58,15 +67,19 @@ class Folder:
             raise FileNotFoundError(self.path(name)) from error
 
     def open(self, name: str) -> IO[bytes]:
-        """A readable, seekable file; raises FileNotFoundError, and TableError where the store fails, also later.
+        """A readable, seekable file; raises FileNotFoundError, and TableError where a store fails, also later.
 
-        So an OSError while a Parquet file is read from it is Arrow's, and says that the file is damaged.
+        So an OSError while a Parquet file is read from it is Arrow's, and says that the file is damaged. A local file
+        is Arrow's own: its threads then never call Python, which aborts a process that is just ending.
         """
         path = self.path(name)
+        opened = (lambda: pa.OSFile(path)) if self.local else (lambda: self.fs.open(path, "rb"))
         try:
-            file = self._answered(name, lambda: cast("IO[bytes]", self.fs.open(path, "rb")))
+            file = cast("IO[bytes]", self._answered(name, opened))
         except NotADirectoryError as error:
             raise FileNotFoundError(path) from error
+        if self.local:
+            return file
         return cast("IO[bytes]", io.BufferedReader(_Answering(file, lambda ask: self._answered(name, ask))))
 
     def write_new(self, name: str, data: bytes | IO[bytes]) -> bool:
@@ -93,28 +106,46 @@ class Folder:
         """The names of the files below the folder `prefix`, sorted, as they are in the store now."""
         self.fs.invalidate_cache()
         try:
-            found = self._answered(prefix, lambda: self.fs.find(self.path(prefix).rstrip("/")))
+            found = self._answered(prefix, lambda: self._find(self.path(prefix).rstrip("/")))
         except (FileNotFoundError, NotADirectoryError):
             return []
         root = self.root + "/"
         return sorted(path[len(root) :] for path in found if path.startswith(root))
 
     def remove(self, name: str) -> None:
-        """Delete a file; no error where another run was faster."""
-        with contextlib.suppress(FileNotFoundError):
-            self.fs.rm_file(self.path(name))
+        """Delete a file; no error where another run was faster. Raises TableError where it cannot be deleted."""
+        self._persistently(name, lambda: self._delete(name), "deleted")
 
     def _answered(self, name: str, question: Callable[[], T]) -> T:
-        """What `question` answers; all but a file's absence (a 401, a time-out, a client's own) is a TableError."""
-        try:
-            return question()
-        except (FileNotFoundError, NotADirectoryError):
-            raise
-        except Exception as error:  # each store's client raises its own family of exceptions
-            raise TableError(
-                f"{self.url}/{name} cannot be read ({type(error).__name__}: {error}): check the address and that this "
-                "account may read it"
-            ) from error
+        """What `question` answers, tried again; all but a file's absence (a 401, a client's own) is a TableError."""
+        remedy = "check the address and that this account may read it, then run the same command again"
+        for pause in (*PAUSES, None):
+            try:
+                return question()
+            except (FileNotFoundError, NotADirectoryError):
+                raise
+            except Exception as error:  # each store's client raises its own family of exceptions
+                if pause is None or _lasting(error):
+                    raise self._failure(name, "read", error, remedy) from error
+                time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    def _failure(self, name: str, done: str, error: Exception, remedy: str) -> TableError:
+        kind = TableError if _lasting(error) else StoreError
+        return kind(f"{self.url}/{name} cannot be {done} ({type(error).__name__}: {error}): {remedy}")
+
+    def _find(self, path: str) -> list[str]:
+        """The files below a folder; fsspec passes over folders that it cannot list, where it walks through them."""
+        if self.local:
+            walked = os.walk(path, onerror=_unless_gone)
+            return [os.path.join(folder, file) for folder, _, files in walked for file in files]
+        walks = not self.fs.async_impl and type(self.fs).find is AbstractFileSystem.find
+        return cast("list[str]", self.fs.find(path, **({"on_error": _unless_gone} if walks else {})))
+
+    def _delete(self, name: str) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(self.path(name))
+        return True
 
     def _create(self, name: str, data: bytes) -> bool:
         try:
@@ -146,7 +177,7 @@ class Folder:
             with contextlib.suppress(FileNotFoundError):  # replaced, or swept by a run beside this one
                 os.unlink(temporary)
 
-    def _persistently(self, name: str, attempt: Callable[[], bool]) -> bool:
+    def _persistently(self, name: str, attempt: Callable[[], bool], done: str = "written") -> bool:
         """What `attempt` answers, tried again where it fails for a reason that may pass.
 
         An upload can succeed and its answer be lost; so a later try that finds the name taken is not believed: the
@@ -156,11 +187,9 @@ class Folder:
             try:
                 return attempt()
             except Exception as error:  # every store has errors of its own, which are no OSError
-                if pause is None or isinstance(error, NO_USE_TRYING_AGAIN):
-                    raise TableError(
-                        f"{self.url}/{name} cannot be written ({type(error).__name__}: {error}): mend that, "
-                        "or name another folder, then run the same command again"
-                    ) from error
+                if pause is None or _lasting(error):
+                    remedy = "mend that, or name another folder, then run the same command again"
+                    raise self._failure(name, done, error, remedy) from error
                 time.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
@@ -185,15 +214,24 @@ class _Answering(io.RawIOBase):
         return cast(int, self._answered(lambda: self._file.seek(offset, whence)))
 
     def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        data = cast(bytes, self._answered(lambda: self._file.read(len(view))))
-        view[: len(data)] = data
-        return len(data)
+        return cast(int, self._answered(lambda: cast(Any, self._file).readinto(buffer)))
 
     def close(self) -> None:
         if not self.closed:
             self._file.close()
         super().close()
+
+
+def _lasting(error: Exception) -> bool:
+    """Whether a failure will be the same next time, as far as the error tells."""
+    refused = {getattr(error, name, None) for name in ("code", "status", "status_code")} & {*REFUSED}
+    return isinstance(error, NO_USE_TRYING_AGAIN) or getattr(error, "errno", None) in FULL or bool(refused)
+
+
+def _unless_gone(error: OSError) -> None:
+    """Let a listing go on where a folder has just been deleted."""
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
 
 
 def _whole(file: IO[bytes]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -84,20 +84,29 @@ class TableReader:
 
         Raises TableError for a column that the table does not have, IncompleteTableError for a file that is damaged.
         """
+        for shard in range(len(self.shards)) if shards is None else shards:
+            for _, batch in self.row_groups(shard, columns):
+                yield batch
+
+    def row_groups(
+        self, shard: int, columns: Sequence[str] | None = None, wanted: Container[int] | None = None
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """(number, rows) of each row group of a shard, or of those `wanted`; raises as `batches` does."""
         self._columns(columns)
-        for position in range(len(self.shards)) if shards is None else shards:
-            part = self.shards[position]
-            try:
-                with self.folder.open(part["file"]) as file:
-                    parquet = pq.ParquetFile(file, page_checksum_verification=True)
-                    if parquet.metadata.num_rows != part["rows"]:
-                        raise pa.ArrowInvalid(f"{parquet.metadata.num_rows} rows, the manifest says {part['rows']}")
-                    for group in range(parquet.num_row_groups):
+        part = self.shards[shard]
+        try:
+            with self.folder.open(part["file"]) as file:
+                parquet = pq.ParquetFile(file, page_checksum_verification=True)
+                if parquet.metadata.num_rows != part["rows"]:
+                    raise pa.ArrowInvalid(f"{parquet.metadata.num_rows} rows, the manifest says {part['rows']}")
+                for group in range(parquet.num_row_groups):
+                    if wanted is None or group in wanted:
                         table = parquet.read_row_group(group, columns=None if columns is None else list(columns))
                         table = table if columns is None else table.select(list(columns))  # in the order asked for
-                        yield from table.combine_chunks().to_batches()
-            except (OSError, pa.ArrowException) as error:
-                raise self._damaged(part["file"], error) from error
+                        for batch in table.combine_chunks().to_batches():
+                            yield group, batch
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(part["file"], error) from error
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole table, or some columns of it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -26,9 +25,6 @@ ROW_GROUP_BYTES = 64 * 2**20
 
 HELD_BYTES = 256 * 2**20
 """A shard that is larger, encoded, waits in a temporary file: that of a huge archive would fill the memory."""
-
-CHECK_PAUSES = (0.2, 1.0)
-"""Seconds before a shard that a store would not show is looked at again: a passing failure is no damage."""
 
 
 @dataclass(frozen=True)
@@ -214,19 +210,8 @@ class ShardWriter:
 def check_shard(folder: Folder, task: ShardTask) -> ShardResult | None:
     """The result of a committed shard; None where its file is absent, does not open, or its counts do not agree.
 
-    Only the footer is read. Raises TableError where the store does not answer, also when asked again.
+    Only the footer is read. Raises TableError where the store does not answer.
     """
-    for pause in (*CHECK_PAUSES, None):
-        try:
-            return _checked(folder, task)
-        except TableError:
-            if pause is None:
-                raise
-            time.sleep(pause)
-    raise AssertionError("the last look returns or raises")
-
-
-def _checked(folder: Folder, task: ShardTask) -> ShardResult | None:
     try:
         with folder.open(task.rows_file) as file:
             parquet = pq.ParquetFile(file)

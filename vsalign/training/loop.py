@@ -56,7 +56,7 @@ class Schedule:
     patience: int
     """Epochs without a better figure after which training stops."""
     window_images: int = 8192
-    """Images shuffled at a time: bounds a worker's memory."""
+    """Images shuffled at a time, up to a row group (64 MB) more: bounds a worker's memory."""
     seed: int = 0
     """Fixes weights, order and dropout."""
 

@@ -147,8 +147,8 @@ def perplexity(model: MRNN, stream: PairStream, batch_size: int = 256) -> float:
 
 def whole_image_features(regions: TableReader, image_ids: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
     """The (D,) float32 feature of region 0 of each of the images that the table has, in the table's order."""
-    stream = PairStream(regions, dict.fromkeys(image_ids, [Text([START])]), seed=0)
+    stream = PairStream(regions, dict.fromkeys(image_ids, [Text([START])]), seed=0, described_alone=True)
     position = (image_id for ids in stream.image_ids for image_id in ids)
     for features, _ in stream.images(IMAGES):
         for row in features[:, 0].numpy():
-            yield next(position), row.copy()  # a view would keep the features of all regions in memory
+            yield next(position), row.copy()  # a view would keep the others' in memory

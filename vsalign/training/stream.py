@@ -1,9 +1,9 @@
 """Pairs of region features and texts, streamed from a regions table in a shuffled order that a seed fixes.
 
-An epoch goes once through the shards in random order, a window of them at a time; the window's (image, text) items
-are shuffled. So memory is bounded by the window, a feature is read once an epoch, and the order depends on the seed
-and the epoch alone: a resumed run skips to its step. Each worker takes a contiguous part of the order and reads only
-the shards in it; all take the same number of steps, fixed before the epoch.
+An epoch goes once through the table's row groups in random order, a window of them at a time; the window's (image,
+text) items are shuffled. So memory is bounded by the window, a feature is read once an epoch, and the order depends on
+the seed and the epoch alone: a resumed run skips to its step. Each worker takes a contiguous part of the order and
+reads only the row groups in it; all take the same number of steps, fixed before the epoch.
 """
 
 from __future__ import annotations
@@ -85,10 +85,13 @@ class PairStream:
         self.described_alone = described_alone
         self.dim = int(regions.schema.metadata[b"feature_dim"])
         self.image_ids: list[list[str]] = []
-        """Of each shard, the ids of its images that have texts."""
+        """Of each row group, the ids of its images that have texts."""
+        self._row_groups: list[tuple[int, int]] = []
+        """(shard, row group within it) of each."""
         for shard in range(len(regions.shards)):
-            ids = [i for batch in regions.batches(["image_id"], [shard]) for i in batch.column(0).to_pylist()]
-            self.image_ids.append([image_id for image_id in ids if texts.get(image_id)])
+            for group, batch in regions.row_groups(shard, ["image_id"]):
+                self._row_groups.append((shard, group))
+                self.image_ids.append([image_id for image_id in batch.column(0).to_pylist() if texts.get(image_id)])
         found = sum(map(len, self.image_ids))
         self.left_out = sum(1 for values in texts.values() if values) - found
         self.pairs = sum(len(texts[image_id]) for ids in self.image_ids for image_id in ids)
@@ -123,11 +126,11 @@ class PairStream:
     def statistics(self) -> tuple[Tensor, float]:
         """The mean (D,) of the features of some images, and their standard deviation from it (1 where all are equal).
 
-        The images are those of the shards that epoch 0 begins with, STATISTICS_IMAGES of them at most.
+        The images are those of the row groups that epoch 0 begins with, STATISTICS_IMAGES of them at most.
         """
         found: list[np.ndarray] = []
-        for shard in next(self._windows(0))[0]:
-            found += self._features([shard]).values()
+        for group in next(self._windows(0))[0]:
+            found += self._features([group]).values()
             if len(found) >= STATISTICS_IMAGES:
                 break
         sample = torch.from_numpy(np.concatenate(found[:STATISTICS_IMAGES]).astype(np.float32))
@@ -141,19 +144,19 @@ class PairStream:
             yield batch.features, batch.region_mask
 
     def _images(self) -> Iterator[Pair]:
-        for shard, ids in enumerate(self.image_ids):
-            features = self._features([shard])
+        for group, ids in enumerate(self.image_ids):
+            features = self._features([group])
             for image_id in ids:
                 yield image_id, Text([0]), features[image_id]
-            del features  # before the next shard's are read
+            del features  # before the next row group's are read
 
     def _pairs(self, epoch: int, position: int, end: int) -> Iterator[Pair]:
         """The pairs from `position` to `end` (exclusive) in an epoch's order; only the windows with them are read."""
         start = 0
-        for shards, items in self._windows(epoch):
+        for groups, items in self._windows(epoch):
             low, high = max(position, start), min(end, start + len(items))
             if low < high:
-                features = self._features(shards)
+                features = self._features(groups)
                 for image_id, text in items[low - start : high - start]:
                     yield image_id, text, self._shown(image_id, text, features[image_id])
                 del features  # before the next window's are read
@@ -172,26 +175,37 @@ class PairStream:
 
     def _windows(self, epoch: int) -> Iterator[tuple[list[int], list[tuple[str, Text]]]]:
         rng = np.random.default_rng([self.seed, epoch])
-        shards: list[int] = []
+        groups: list[int] = []
         held = 0
         order = rng.permutation(len(self.image_ids)).tolist()
-        for number, shard in enumerate(order):
-            shards.append(shard)
-            held += len(self.image_ids[shard])
+        for number, group in enumerate(order):
+            groups.append(group)
+            held += len(self.image_ids[group])
             if held >= self.window_images or number == len(order) - 1:
-                items = [(i, text) for shard in shards for i in self.image_ids[shard] for text in self.texts[i]]
-                yield shards, [items[k] for k in rng.permutation(len(items))]
-                shards, held = [], 0
+                items = [(i, text) for group in groups for i in self.image_ids[group] for text in self.texts[i]]
+                yield groups, [items[k] for k in rng.permutation(len(items))]
+                groups, held = [], 0
 
-    def _features(self, shards: Sequence[int]) -> dict[str, np.ndarray]:
-        """The features of the shards' images that have texts; copies, so that the file's own buffers are let go."""
-        wanted = {image_id for shard in shards for image_id in self.image_ids[shard]}
+    def _features(self, groups: Sequence[int]) -> dict[str, np.ndarray]:
+        """The features of the row groups' images that have texts; copies, so that the file's own buffers are let go."""
+        wanted = {image_id for group in groups for image_id in self.image_ids[group]}
+        places: dict[int, set[int]] = {}
+        for group in groups:
+            if self.image_ids[group]:
+                shard, within = self._row_groups[group]
+                places.setdefault(shard, set()).add(within)
         found: dict[str, np.ndarray] = {}
-        for batch in self.regions.batches(["image_id", "features"], [s for s in shards if self.image_ids[s]]):
-            for image_id, features in zip(batch.column(0).to_pylist(), feature_arrays(batch.column(1)), strict=True):
-                if image_id in wanted:
-                    found[image_id] = features.copy()
+        for shard, numbers in places.items():
+            for _, batch in self.regions.row_groups(shard, ["image_id", "features"], numbers):
+                arrays = feature_arrays(batch.column(1))
+                for image_id, features in zip(batch.column(0).to_pylist(), arrays, strict=True):
+                    if image_id in wanted:
+                        found[image_id] = features[: self._most(image_id)].copy()
         return found
+
+    def _most(self, image_id: str) -> int | None:
+        """How many of an image's features are kept: with `described_alone`, as many as its texts reach."""
+        return 1 + max(0, *(text.region for text in self.texts[image_id])) if self.described_alone else None
 
 
 def feature_arrays(column: pa.Array) -> list[np.ndarray]:

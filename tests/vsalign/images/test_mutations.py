@@ -28,27 +28,8 @@ DECODER_REASONS = (
 )  # fmt: skip
 
 
-def mutate(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
-    """One to eight bytes changed (half of the time in the header), a cut, a piece moved, doubled or spliced in."""
-    changed = bytearray(data)
-    choice = rng.integers(5)
-    if choice <= 1:
-        limit = len(changed) if choice else min(len(changed), 200)
-        for _ in range(rng.integers(1, 9)):
-            changed[rng.integers(limit)] = rng.integers(256)
-    elif choice == 2:
-        del changed[rng.integers(1, len(changed)) :]
-    elif choice == 3:
-        start, length = int(rng.integers(len(changed))), int(rng.integers(1, 100))
-        changed[start : start + length] = changed[start : start + length] * int(rng.integers(0, 4))
-    else:
-        start, source = int(rng.integers(len(changed))), int(rng.integers(len(other)))
-        changed[start : start + 50] = other[source : source + 50]
-    return bytes(changed)
-
-
 @pytest.mark.parametrize("number", range(len(KINDS)), ids=[f"{kind}-{options}" for kind, options in KINDS])
-def test_mutated_picture_decodes_or_is_an_input_error(number: int, photograph: Any, encode: Any) -> None:
+def test_mutated_picture_decodes_or_is_an_input_error(number: int, photograph: Any, encode: Any, mutate: Any) -> None:
     fmt, options = KINDS[number]
     data = encode(photograph, fmt, **options)
     other = encode(photograph, KINDS[(number + 1) % len(KINDS)][0])
@@ -92,7 +73,7 @@ def archives(photograph: Any, encode: Any) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tar.bz2", "a.tar.xz", "a.zip", "a.parquet"])
 def test_mutated_archive_yields_pictures_and_errors_only(
-    name: str, photograph: Any, encode: Any, tmp_path: Path
+    name: str, photograph: Any, encode: Any, mutate: Any, tmp_path: Path
 ) -> None:
     data = archives(photograph, encode)[name]
     rng = np.random.default_rng(len(name))

@@ -58,7 +58,7 @@ def test_a_shard_is_held_encoded_not_as_python_objects(captions) -> None:
 
 
 @pytest.mark.parametrize("held", [1, 1 << 30])
-def test_a_shard_is_the_same_bytes_from_memory_and_from_a_temporary_file(anywhere, monkeypatch, held: int) -> None:
+def test_a_shard_is_the_same_from_memory_and_from_a_temporary_file(anywhere, monkeypatch, held: int) -> None:
     monkeypatch.setattr(shards, "HELD_BYTES", held)
     monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 1)
     task = anywhere.stage().pending()[0]

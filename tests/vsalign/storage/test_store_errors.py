@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
-from vsalign.errors import IncompleteTableError, TableError
+from vsalign.errors import IncompleteTableError, StoreError, TableError
 from vsalign.storage import Folder, TableReader
-from vsalign.storage import shards as shards_module
+from vsalign.storage import folder as folder_module
 from vsalign.storage.shards import check_shard
 
 
 class HttpError(Exception):
     """As the clients of object stores raise them: no OSError."""
 
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
 
 class MuteFile(MemoryFile):
-    def read(self, size: int = -1) -> bytes:  # type: ignore[override]
+    def readinto(self, buffer: Any) -> int:
         Mute.strike("read", self.path)
-        return super().read(size)
+        return super().readinto(buffer)
 
 
 class Mute(MemoryFileSystem):
@@ -54,9 +60,9 @@ class Mute(MemoryFileSystem):
         self.strike("cat", path)
         return super().cat_file(path, *rest, **options)
 
-    def exists(self, path: str, **options: Any) -> bool:
-        self.strike("exists", path)
-        return super().exists(path, **options)
+    def info(self, path: str, **options: Any) -> Any:
+        self.strike("info", path)
+        return super().info(path, **options)
 
     def find(self, path: str, *rest: Any, **options: Any) -> Any:
         self.strike("find", path)
@@ -66,7 +72,7 @@ class Mute(MemoryFileSystem):
 @pytest.fixture
 def mute(captions, monkeypatch):
     fsspec.register_implementation("mute", Mute, clobber=True)
-    monkeypatch.setattr(shards_module, "CHECK_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(folder_module, "PAUSES", (0.0, 0.0))
     Mute.refusals, Mute.operation, Mute.where = [], "", ""
     table = captions.other(url=f"mute://{uuid.uuid4().hex}/captions")
     table.run()
@@ -79,19 +85,61 @@ def refuse(operation: str, error: Exception, times: int = 1000, where: str = "")
 
 
 @pytest.mark.parametrize("error", [HttpError("401 no credentials"), RuntimeError("closed loop"), TimeoutError("slow")])
-@pytest.mark.parametrize("operation", ["cat", "exists", "find", "open", "read"])
+@pytest.mark.parametrize("operation", ["cat", "info", "find", "open", "read"])
 def test_what_a_store_refuses_is_one_sentence_with_its_address(mute, operation: str, error: Exception) -> None:
     folder = Folder(mute.url)
     ask = {
         "cat": lambda: folder.read("_manifest.json"),
-        "exists": lambda: folder.exists("_manifest.json"),
+        "info": lambda: folder.exists("_manifest.json"),
         "find": lambda: folder.names(),
         "open": lambda: folder.open("_manifest.json"),
         "read": lambda: folder.open("_manifest.json").read(),
     }[operation]
     refuse(operation, error)
-    with pytest.raises(TableError, match=f"{mute.url}.* cannot be read .{type(error).__name__}: {error}"):
+    with pytest.raises(StoreError, match=f"{mute.url}.* cannot be read .{type(error).__name__}: {error}"):
         ask()
+    refuse(operation, error, times=2)
+    ask()
+    assert Mute.refusals == []
+
+
+@pytest.mark.parametrize("error", [PermissionError("no"), HttpError("no", 403), OSError(errno.ENOSPC, "full")])
+def test_what_will_be_the_same_next_time_is_a_persons_matter(mute, error: Exception) -> None:
+    refuse("cat", error, times=2)
+    with pytest.raises(TableError) as caught:
+        Folder(mute.url).read("_manifest.json")
+    assert not isinstance(caught.value, StoreError)
+    assert len(Mute.refusals) == 1
+
+
+def denied(path: str) -> NoReturn:
+    raise OSError(errno.ESTALE, "stale file handle", path)
+
+
+def test_a_local_folder_that_cannot_be_listed_is_not_empty(captions, monkeypatch) -> None:
+    captions.run()
+    folder = Folder(captions.url)
+    for name, ask in (("scandir", folder.names), ("stat", lambda: folder.exists("_manifest.json"))):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, name, lambda path, *rest, **options: denied(str(path)))
+            with pytest.raises(StoreError, match="stale file handle"):
+                ask()
+    assert folder.exists("_manifest.json") and "_manifest.json" in folder.names()
+
+
+def test_a_listing_goes_on_where_a_folder_is_gone(captions, tmp_path) -> None:
+    captions.run()
+    assert Folder(str(tmp_path / "nothing")).names() == []
+    assert Folder(f"{captions.url}/_manifest.json").names() == []
+
+
+def test_a_file_that_may_not_be_deleted_is_one_sentence(mute, monkeypatch) -> None:
+    def refused(self: Any, path: str) -> None:
+        raise PermissionError("read only")
+
+    monkeypatch.setattr(Mute, "rm_file", refused)
+    with pytest.raises(TableError, match="cannot be deleted .PermissionError: read only"):
+        Folder(mute.url).remove("_manifest.json")
 
 
 def test_what_is_not_there_stays_a_file_not_found(anywhere) -> None:

@@ -26,6 +26,7 @@ TINY = AlignmentTraining(
     batch_size=8,
     learning_rate=0.003,
     warmup=5,
+    weight_decay=0.0,
     min_count=1,
     patience=80,
     window_images=4,

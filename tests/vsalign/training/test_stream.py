@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from vsalign.errors import ConfigurationError, TableError
-from vsalign.storage import TableReader
+from vsalign.storage import TableReader, shards
 from vsalign.training.stream import Batch, PairStream, Text, feature_arrays, key_of
 
 DIM = 3
@@ -156,7 +157,7 @@ def test_images_come_once_each_in_the_table_s_order(make: Make) -> None:
         for features, mask in zip(batch, masks, strict=True)
     ]
 
-    assert stream.image_ids == [["1.jpg", "2.jpg"], [], ["5.jpg", "6.jpg"]]
+    assert stream.image_ids == [["1.jpg", "2.jpg"], ["5.jpg", "6.jpg"]]
     assert found == [1, 2, 5, 6]
 
 
@@ -227,6 +228,20 @@ def test_statistics_are_the_mean_and_spread_of_the_features(make: Make) -> None:
     every = np.concatenate([features_of(n) for n in range(9)]).astype(np.float64)
     np.testing.assert_allclose(mean.numpy(), every.mean(0), rtol=1e-5)
     assert scale == pytest.approx(np.sqrt(((every - every.mean(0)) ** 2).mean()), rel=1e-5)
+
+
+def test_a_window_holds_no_more_of_a_large_shard_than_a_row_group_more(make: Make, monkeypatch: Any) -> None:
+    whole = make([12], each=2)
+    monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 1)
+    stream = make([12, 0], texts=texts_of(range(12), 2), window=3)
+    groups = [len(ids) for ids in stream.image_ids]
+    assert len(groups) > 4 and sum(groups) == 12
+
+    held = [sum(len(stream.image_ids[group]) for group in window) for window, _ in stream._windows(0)]
+    assert sum(held) == 12 and max(held) < 3 + max(groups)
+    assert sorted(keys(stream.all_pairs(5))) == sorted(keys(whole.all_pairs(5)))
+    for batch in stream.all_pairs(5):
+        assert torch.equal(batch.features[:, 0, 0].long(), batch.text_keys // 1000)
 
 
 def test_features_that_are_all_equal_have_the_scale_1(make: Make) -> None:
