@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,7 +26,9 @@ from vsalign.options import parse
 ROOT = Path(__file__).parents[1]
 RECORD, PAGE = ROOT / "docs" / "results.json", ROOT / "docs" / "results.md"
 NOTES = ROOT / "docs" / "results_notes.md"
-"""What stands below the table, written by hand: what the figures mean, and the paper's own lines."""
+"""What stands below the table, written by hand: what the figures mean, and the paper's own lines. A `{key}` in it is
+the record's value."""
+KEY = re.compile(r"\{([a-z0-9_.]+)\}")
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,11 @@ def page(record: dict[str, dict[str, Any]]) -> str:
     commits = sorted({entry["commit"] for entry in record.values()})
     lines += ["", f"Machine: {'; '.join(machines)}. Commits: {', '.join(commits)}.", ""]
     notes = NOTES.read_text() if NOTES.exists() else ""
-    return "\n".join(lines) + notes
+    return "\n".join(lines) + KEY.sub(lambda found: _value(record, found[1]), notes)
+
+
+def _value(record: dict[str, dict[str, Any]], key: str) -> str:
+    return f"{record[key]['value']:.1f}" if key in record else "not measured"
 
 
 def write(path: Path, figures: dict[str, Figure]) -> None:
