@@ -17,9 +17,7 @@ from vsalign.checkpoint import load_model
 from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
 from vsalign.options import parse
-from vsalign.storage import Folder, Output, ShardResult, ShardTask, Stage, TableReader
-from vsalign.storage.layout import PLAN
-from vsalign.storage.stage import begun
+from vsalign.storage import Output, ShardResult, ShardTask, TableReader, begin
 
 PROG = "python -m jobs.align_segments"
 STAGE = "align_segments"
@@ -88,11 +86,9 @@ def align_segments(argv: Sequence[str] | None = None) -> int:
         },
         properties={"extractor": model.extractor},
     )
-    planned = not options.overwrite and Folder(output.url).exists(PLAN)
-    pairs = iter(()) if planned else begun(plan_pairs(regions, captions, set(options.splits)))
-    stage = Stage(output, overwrite=options.overwrite)
-    if not stage.planned:
-        stage.plan(pairs, PAIR_PLAN, {})
+    stage = begin(
+        output, lambda: plan_pairs(regions, captions, set(options.splits)), PAIR_PLAN, {}, overwrite=options.overwrite
+    )
     work = AlignShards(output, regions.url, model.url, options.beta)
     return make_shards(stage, work, options, "pairs")
 

@@ -24,9 +24,7 @@ from vsalign.images.options import PictureOptions
 from vsalign.options import parse
 from vsalign.regions.config import COCO_V1
 from vsalign.regions.extract import ExtractOptions
-from vsalign.storage import Folder, Output, ShardResult, ShardTask, Stage
-from vsalign.storage.layout import PLAN
-from vsalign.storage.stage import begun
+from vsalign.storage import Output, ShardResult, ShardTask, begin
 
 PROG = "python -m jobs.caption_images"
 STAGE = "caption_images"
@@ -173,11 +171,7 @@ def caption_images(argv: Sequence[str] | None = None) -> int:
         },
         properties={"extractor": trained.extractor},
     )
-    planned = not options.overwrite and Folder(output.url).exists(PLAN)
-    shards = iter(()) if planned else begun(plan.shards)
-    stage = Stage(output, overwrite=options.overwrite)
-    if not stage.planned:
-        stage.plan(shards, plan.schema, plan.counts)
+    stage = begin(output, lambda: plan.shards, plan.schema, plan.counts, overwrite=options.overwrite)
     work = CaptionShards(output, described, models, options.describing, options.batch_size)
     return make_shards(stage, work, options, "images")
 

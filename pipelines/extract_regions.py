@@ -14,7 +14,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipelines.commit import CommitShard
-from pipelines.launch import Engine, LaunchOptions, is_complete, is_planned, leave
+from pipelines.launch import Engine, LaunchOptions, is_complete, leave
 from pipelines.report import print_summary
 from vsalign import tables
 from vsalign.command import exit_status
@@ -24,8 +24,7 @@ from vsalign.images.options import PictureOptions
 from vsalign.options import parse
 from vsalign.regions import ExtractorConfig, RegionExtractor, build_extractor
 from vsalign.regions.extract import ExtractOptions, extract_shard
-from vsalign.storage import Output, ShardResult, ShardTask, ShardWriter, Stage
-from vsalign.storage.stage import begun
+from vsalign.storage import Output, ShardResult, ShardTask, ShardWriter, begin
 
 PROG = "python -m pipelines.extract_regions"
 STAGE = "extract_regions"
@@ -120,10 +119,7 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
         properties={"extractor": identity},
     )
     counts: dict[str, int] = {}
-    shards = None if is_planned(options) else begun(listing.counted(counts))
-    stage = Stage(output, overwrite=options.overwrite)
-    if shards is not None:
-        stage.plan(shards, IMAGE_PLAN, counts)
+    stage = begin(output, lambda: listing.counted(counts), IMAGE_PLAN, counts, overwrite=options.overwrite)
     tasks = stage.pending()
     if is_complete(stage, tasks):
         title = f"{STAGE}: the table was complete, nothing was done"

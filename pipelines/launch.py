@@ -25,8 +25,8 @@ from vsalign import progress
 from vsalign.command import sigterm_as_exit
 from vsalign.errors import ConfigurationError, RunStopped, StoreError, VsalignError
 from vsalign.options import options_of
-from vsalign.storage import Folder, ShardTask, Stage
-from vsalign.storage.layout import MANIFEST, PLAN
+from vsalign.storage import ShardTask, Stage
+from vsalign.storage.layout import MANIFEST
 from vsalign.storage.shards import check_shard
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -157,11 +157,6 @@ class _Commits:
                     self.progress.add(result.inputs, sum(result.errors.values()))
         self.progress.add(0)
         self.pause = max(SECONDS_BETWEEN_LOOKS, (time.monotonic() - started) / LOOKING_SHARE)
-
-
-def is_planned(launch: LaunchOptions) -> bool:
-    """Whether the table at --output has a plan that this run goes on with: then the input need not be listed."""
-    return not launch.overwrite and Folder(launch.output).exists(PLAN)
 
 
 def is_complete(stage: Stage, tasks: list[ShardTask]) -> bool:

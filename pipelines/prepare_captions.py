@@ -14,7 +14,7 @@ from typing import Any, Literal
 import apache_beam as beam
 
 from pipelines.commit import CommitShard
-from pipelines.launch import Engine, LaunchOptions, is_complete, is_planned, leave
+from pipelines.launch import Engine, LaunchOptions, is_complete, leave
 from pipelines.report import print_summary
 from vsalign import tables
 from vsalign.command import exit_status
@@ -34,7 +34,7 @@ from vsalign.errors import ConfigurationError, Reason
 from vsalign.images import list_images, read_images
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
-from vsalign.storage import Output, ShardResult, ShardTask, Stage, TableReader
+from vsalign.storage import Output, ShardResult, ShardTask, TableReader, begin
 
 PROG = "python -m pipelines.prepare_captions"
 STAGE = "prepare_captions"
@@ -114,11 +114,14 @@ def prepare_captions(argv: Sequence[str] | None = None) -> int:
         options.captions, options.format, options.splits.given(), options.split or None, options.restval
     )
     output = Output(options.output, "captions", tables.CAPTIONS, STAGE, configuration(options, reading.format))
-    # Before the folder is claimed or overwritten: a mistake in the captions leaves it as it was.
-    plan = None if is_planned(options) else plan_of(options, reading)
-    stage = Stage(output, overwrite=options.overwrite)
-    if plan is not None:
-        stage.plan(plan.shards(), CAPTION_PLAN, plan.counts)
+    counts: dict[str, int] = {}
+
+    def planned() -> Iterable[list[dict[str, Any]]]:
+        plan = plan_of(options, reading)
+        counts.update(plan.counts)
+        return plan.shards()
+
+    stage = begin(output, planned, CAPTION_PLAN, counts, overwrite=options.overwrite)
     tasks = stage.pending()
     if is_complete(stage, tasks):
         return report(options.output, "prepare_captions: the table was complete, nothing was done", None)

@@ -3,6 +3,6 @@
 from vsalign.storage.folder import Folder
 from vsalign.storage.reader import TableReader
 from vsalign.storage.shards import Output, ShardResult, ShardTask, ShardWriter
-from vsalign.storage.stage import Stage, Summary
+from vsalign.storage.stage import Stage, Summary, begin
 
-__all__ = ["Folder", "Output", "ShardResult", "ShardTask", "ShardWriter", "Stage", "Summary", "TableReader"]
+__all__ = ["Folder", "Output", "ShardResult", "ShardTask", "ShardWriter", "Stage", "Summary", "TableReader", "begin"]

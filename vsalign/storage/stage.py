@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -88,11 +88,6 @@ class Stage:
             files.append((name, len(chunk)))
         plan = {"shards": sum(shards for _, shards in files), "files": files, "counts": dict(counts)}
         self.folder.write_new(PLAN, json.dumps(plan).encode())  # where another run was faster, its plan stands
-
-    @property
-    def planned(self) -> bool:
-        """Whether the plan is written: then the input need not be listed again."""
-        return self.folder.exists(PLAN)
 
     def pending(self) -> list[ShardTask]:
         """The shards that are left to do, and in which generation; what is committed is checked file by file."""
@@ -253,7 +248,23 @@ class Stage:
         return named is not None and int(match[2]) <= int(named[2]) and name not in (result.file, result.errors_file)
 
 
-def begun(shards: Iterable[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
-    """A plan's shards, the first listed now: an input that holds nothing is told before the folder is taken."""
-    iterator = iter(shards)
-    return itertools.chain(list(itertools.islice(iterator, 1)), iterator)
+def begin(
+    output: Output,
+    shards: Callable[[], Iterable[list[dict[str, Any]]]],
+    schema: pa.Schema,
+    counts: dict[str, int],
+    *,
+    overwrite: bool,
+) -> Stage:
+    """The stage at `output.url`, planned: by an earlier run, or now by what `shards` lists (see `Stage.plan`).
+
+    The listing begins before the folder is claimed or cleared: an input that holds nothing leaves it as it was.
+    """
+    listed = None
+    if overwrite or not Folder(output.url).exists(PLAN):
+        iterator = iter(shards())
+        listed = itertools.chain(list(itertools.islice(iterator, 1)), iterator)
+    stage = Stage(output, overwrite=overwrite)
+    if listed is not None:
+        stage.plan(listed, schema, counts)
+    return stage

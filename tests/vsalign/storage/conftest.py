@@ -14,7 +14,7 @@ import pytest
 
 from vsalign import tables
 from vsalign.errors import Reason
-from vsalign.storage import Output, ShardResult, ShardTask, ShardWriter, Stage, Summary
+from vsalign.storage import Output, ShardResult, ShardTask, ShardWriter, Stage, Summary, begin
 
 PLAN_SCHEMA = pa.schema([("name", pa.string())])
 
@@ -47,11 +47,8 @@ class Captions:
         return replace(self, **changes)
 
     def stage(self, *, overwrite: bool = False) -> Stage:
-        stage = Stage(self.output, overwrite=overwrite)
-        if not stage.planned:
-            shards = ([{"name": name} for name in shard] for shard in self.shards)
-            stage.plan(shards, PLAN_SCHEMA, self.counts)
-        return stage
+        shards = ([{"name": name} for name in shard] for shard in self.shards)
+        return begin(self.output, lambda: shards, PLAN_SCHEMA, self.counts, overwrite=overwrite)
 
     def filled(self, task: ShardTask, healed: bool = False) -> tuple[ShardWriter, int]:
         """A writer with a shard's rows and errors in it, not committed, and the number of inputs."""

@@ -11,6 +11,7 @@ import pytest
 
 from vsalign.errors import IncompleteTableError, TableError
 from vsalign.storage import Folder, Stage, TableReader
+from vsalign.storage.layout import PLAN
 from vsalign.storage.shards import check_shard
 
 
@@ -168,7 +169,7 @@ def test_a_plan_that_was_never_finished_counts_for_nothing(captions) -> None:
     stage = Stage(captions.output)
     with pytest.raises(ConnectionError):
         stage.plan(listing(), pa.schema([("name", pa.string())]), {})
-    assert not stage.planned
+    assert not stage.folder.exists(PLAN)
     assert captions.run().rows == 5
 
 
