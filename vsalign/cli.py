@@ -36,6 +36,9 @@ COMMANDS: Mapping[str, Command] = {
         "vsalign.datasets.scenes.command:main", "draw pictures with captions and the true box of every phrase"
     ),
     "gallery": Command("vsalign.pictures:main", "make a web page of a descriptions table that opens from a file"),
+    "inspect regions": Command(
+        "vsalign.pictures.inspection:main", "what a regions table holds, and a sheet of pictures with their boxes"
+    ),
     "evaluate ranking": Command(
         "vsalign.evaluation.commands:ranking",
         "recall at 1, 5, 10 and median rank, sentences to images and back",

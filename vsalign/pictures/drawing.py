@@ -37,6 +37,17 @@ def covers_picture(box: Box, width: int, height: int) -> bool:
     return (box[2] - box[0]) * (box[3] - box[1]) >= 0.995 * width * height
 
 
+def draw_boxes(image: np.ndarray, boxes: ArrayLike) -> Image.Image:
+    """The picture, (H, W, 3) uint8, with the outline of every visible box (R, 4) xyxy px, each in its colour."""
+    height, width = image.shape[:2]
+    canvas = Image.fromarray(image)
+    line = max(1, min(6, round(max(width, height) / 160)))
+    for index, box in enumerate(visible_boxes(boxes, width, height)):
+        if box is not None:
+            _outline(canvas, box, _paint(box, index, width, height), line)
+    return canvas
+
+
 def draw_alignment(image: np.ndarray, boxes: ArrayLike, phrases: Sequence[Phrase]) -> Image.Image:
     """The picture with each phrase's box outlined in its colour, and the phrases, coloured, below it.
 

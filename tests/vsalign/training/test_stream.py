@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
 from vsalign.errors import ConfigurationError, TableError
 from vsalign.storage import TableReader, shards
-from vsalign.training.stream import Batch, PairStream, Text, feature_arrays, key_of
+from vsalign.training.stream import Batch, PairStream, Text, key_of
 
 DIM = 3
 Make = Callable[..., PairStream]
@@ -269,41 +268,6 @@ def test_a_text_on_a_region_that_is_not_there_is_refused(make: Make) -> None:
     stream = make([4], texts={"1.jpg": [Text([4], region=-1)]})
     with pytest.raises(TableError, match="describes region -1"):
         list(stream.epoch(0, 1))
-
-
-def column(rows: Sequence[np.ndarray], dim: int = DIM) -> pa.Array:
-    return pa.array([[row.astype("<f2").tobytes() for row in each] for each in rows], pa.list_(pa.binary(2 * dim)))
-
-
-def assert_rows(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> None:
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        assert one.dtype == np.float16
-        assert np.array_equal(one, other)
-
-
-def test_feature_arrays_are_the_rows_of_whole_sliced_and_offset_columns() -> None:
-    rows = [features_of(n) for n in (3, 0, 5, 6)] + [np.zeros((0, DIM), np.float16), features_of(2)]
-    whole = column(rows)
-
-    assert_rows(feature_arrays(whole), rows)
-    for start in range(len(rows)):
-        for length in range(len(rows) - start + 1):
-            assert_rows(feature_arrays(whole.slice(start, length)), rows[start : start + length])
-
-
-def test_feature_arrays_follow_the_offset_of_the_values() -> None:
-    rows = [features_of(n) for n in (2, 1, 3)]
-    values = column(rows).values.slice(1)
-    lists_of = pa.ListArray.from_arrays(pa.array([0, 2, 5], pa.int32()), values)
-    flat = np.concatenate(rows)[1:]
-
-    assert_rows(feature_arrays(lists_of), [flat[:2], flat[2:5]])
-
-
-def test_feature_arrays_of_no_region_are_empty() -> None:
-    for rows in ([], [np.zeros((0, DIM))], [np.zeros((0, DIM))] * 3):
-        assert_rows(feature_arrays(column(rows)), rows)
 
 
 def test_keys_are_the_same_in_every_process_and_positive() -> None:
