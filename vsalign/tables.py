@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 
 from vsalign.errors import Reason
@@ -96,6 +97,17 @@ def regions_schema(dim: int) -> pa.Schema:
         ],
         metadata={"feature_dim": str(dim), "feature_dtype": "float16", "feature_byte_order": "little"},
     )
+
+
+def feature_arrays(column: pa.Array) -> list[np.ndarray]:
+    """The (n, D) float16 features of each row of the features column, as views (no copy, not writable)."""
+    values = column.values
+    dim = column.type.value_type.byte_width // 2
+    # Arrow may leave out the buffer of no values.
+    flat = np.frombuffer(values.buffers()[1] or b"", dtype="<f2", count=(len(values) + values.offset) * dim)
+    rows = flat.reshape(-1, dim)[values.offset :]
+    offsets = column.offsets.to_numpy()
+    return [rows[start:end] for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
 
 
 def error_row(uri: str, stage: str, reason: Reason, message: str) -> dict[str, str]:

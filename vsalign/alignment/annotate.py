@@ -20,8 +20,8 @@ from vsalign.alignment.model import AlignmentModel
 from vsalign.alignment.segment import Segment, segments
 from vsalign.errors import ConfigurationError, Reason
 from vsalign.storage import ShardResult, ShardWriter, TableReader
+from vsalign.tables import feature_arrays
 from vsalign.text import Vocabulary
-from vsalign.training.stream import feature_arrays
 
 PAIRS_A_BATCH = 256
 """Pairs solved together: their regions' products with their words stay below some tens of megabytes."""

@@ -17,8 +17,8 @@ from vsalign.images import ReadImage
 from vsalign.regions.base import Regions, to_float16
 from vsalign.regions.extract import Extracted
 from vsalign.storage import ShardResult, ShardWriter, TableReader
+from vsalign.tables import feature_arrays
 from vsalign.text import Vocabulary
-from vsalign.training.stream import feature_arrays
 
 HYPOTHESES = 2048
 """Hypotheses that one search holds: their next words' probabilities take 4 bytes a word of the vocabulary each."""

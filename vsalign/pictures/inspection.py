@@ -21,7 +21,7 @@ from vsalign.pictures.drawing import draw_boxes
 from vsalign.pictures.originals import OriginalReader, locate
 from vsalign.storage import Folder, TableReader
 from vsalign.storage.folder import split_url
-from vsalign.training.stream import feature_arrays
+from vsalign.tables import feature_arrays
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 GAP = 8

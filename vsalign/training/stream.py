@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from vsalign.errors import ConfigurationError, TableError
 from vsalign.storage import TableReader
+from vsalign.tables import feature_arrays
 
 STATISTICS_IMAGES = 1000
 """Images whose features give the mean and scale that standardise all."""
@@ -206,17 +206,6 @@ class PairStream:
     def _most(self, image_id: str) -> int | None:
         """How many of an image's features are kept: with `described_alone`, as many as its texts reach."""
         return 1 + max(0, *(text.region for text in self.texts[image_id])) if self.described_alone else None
-
-
-def feature_arrays(column: pa.Array) -> list[np.ndarray]:
-    """The (n, D) float16 features of each row of the features column, as views (no copy, not writable)."""
-    values = column.values
-    dim = column.type.value_type.byte_width // 2
-    # Arrow may leave out the buffer of no values.
-    flat = np.frombuffer(values.buffers()[1] or b"", dtype="<f2", count=(len(values) + values.offset) * dim)
-    rows = flat.reshape(-1, dim)[values.offset :]
-    offsets = column.offsets.to_numpy()
-    return [rows[start:end] for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
 
 
 def batched(pairs: Iterable[Pair], size: int) -> Iterator[Batch]:

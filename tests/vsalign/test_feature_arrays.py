@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from vsalign.training.stream import feature_arrays
+from vsalign.tables import feature_arrays
 
 DIM = 3
 
