@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -50,6 +51,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _hear_ctrl_c() -> None:
+    # A process of a background job (`make test &`, some CI systems) is born deaf to SIGINT, and so are its children.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Stages:
     """The stages as a person starts them, and what they leave behind."""
 
@@ -68,7 +74,9 @@ class Stages:
         """A stage in a process of its own, as `python -m` starts it."""
         command = [sys.executable, "-m", module, *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen(
+            command, cwd=ROOT, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True, preexec_fn=_hear_ctrl_c
+        )
 
     def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A stage in a process of its own, to its end."""
