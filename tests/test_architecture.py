@@ -111,7 +111,7 @@ def test_weights_and_tables_are_never_unpickled() -> None:
 
 
 def _unsafe(call: ast.Call) -> bool:
-    """pickle.load(s), torch.load without weights_only=True, yaml.load."""
+    """Whether a call would rebuild objects out of data that anybody may have written."""
     name = ast.unparse(call.func)
     if name in ("pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load"):
         return True

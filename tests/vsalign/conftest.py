@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from copy import copy
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,19 @@ from vsalign import tables
 from vsalign.storage import Output, Stage
 
 Row = dict[str, Any]
+
+
+@pytest.fixture
+def there_and_back() -> Callable[[Any], Any]:
+    """there_and_back(value) -> what comes back when a process of its own is sent the value and returns it."""
+
+    def send(value: Any) -> Any:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(copy, value).result()
+
+    return send
+
+
 WriteTable = Callable[..., str]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,6 @@ def test_an_input_error_says_what_where_and_why() -> None:
     assert str(error) == "a.jpg: no bytes"
 
 
-def test_an_input_error_comes_back_from_a_worker_process() -> None:
-    error = pickle.loads(pickle.dumps(InputError(Reason.EMPTY, "a.jpg: no bytes", "a.jpg")))
+def test_an_input_error_comes_back_from_a_worker_process(there_and_back: Callable[[Any], Any]) -> None:
+    error = there_and_back(InputError(Reason.EMPTY, "a.jpg: no bytes", "a.jpg"))
     assert (error.reason, error.message, error.uri) == (Reason.EMPTY, "a.jpg: no bytes", "a.jpg")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -146,8 +145,8 @@ def test_an_archive_that_ended_early_is_counted_apart(captions) -> None:
     assert TableReader(captions.url, "captions").errors().num_rows == 1
 
 
-def test_output_and_tasks_travel_to_workers(captions) -> None:
+def test_output_and_tasks_travel_to_workers(captions, there_and_back) -> None:
     task = captions.stage().pending()[0]
-    output, sent = pickle.loads(pickle.dumps((captions.output, task)))
+    output, sent = there_and_back((captions.output, task))
     assert (output, sent) == (captions.output, task)
     assert output.read_plan(sent) == [{"name": "ant"}, {"name": "bee"}]
