@@ -41,7 +41,7 @@ def draw_boxes(image: np.ndarray, boxes: ArrayLike) -> Image.Image:
     """The picture, (H, W, 3) uint8, with the outline of every visible box (R, 4) xyxy px, each in its colour."""
     height, width = image.shape[:2]
     canvas = Image.fromarray(image)
-    line = max(1, min(6, round(max(width, height) / 160)))
+    line = _line_width(width, height)
     for index, box in enumerate(visible_boxes(boxes, width, height)):
         if box is not None:
             _outline(canvas, box, _paint(box, index, width, height), line)
@@ -64,7 +64,7 @@ def draw_alignment(image: np.ndarray, boxes: ArrayLike, phrases: Sequence[Phrase
             raise ValueError(f"phrase {text!r} names region {region}, but there are {len(visible)} boxes")
     labels: list[tuple[str, RGB | None]] = []
     canvas = Image.fromarray(image)
-    line = max(1, min(6, round(max(width, height) / 160)))
+    line = _line_width(width, height)
     for text, region, index in phrases:
         box = None if region is None else visible[region]
         paint = None if region is None else _paint(box, index, width, height)
@@ -77,6 +77,10 @@ def draw_alignment(image: np.ndarray, boxes: ArrayLike, phrases: Sequence[Phrase
     result.paste(canvas, (0, 0))
     result.paste(strip, (0, height))
     return result
+
+
+def _line_width(width: int, height: int) -> int:
+    return max(1, min(6, round(max(width, height) / 160)))
 
 
 def _paint(box: Box | None, index: int, width: int, height: int) -> RGB:

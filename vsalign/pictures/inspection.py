@@ -15,10 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vsalign.boxes import area, as_boxes, valid
 from vsalign.errors import ConfigurationError, InputError
-from vsalign.images import decode_image
 from vsalign.options import parse
 from vsalign.pictures.drawing import draw_boxes
-from vsalign.pictures.originals import OriginalReader, locate
+from vsalign.pictures.originals import OriginalReader, locate, pixels_of
+from vsalign.pictures.thumbnails import smaller
 from vsalign.storage import Folder, TableReader
 from vsalign.storage.folder import split_url
 from vsalign.tables import feature_arrays
@@ -160,17 +160,12 @@ def _spread(table: TableReader, count: int) -> Iterator[dict[str, Any]]:
 def _cell(row: dict[str, Any], options: InspectOptions) -> Image.Image:
     try:
         (read,) = OriginalReader().read([locate(row, options.images)])
-        if read.error is not None or read.data is None:
-            raise read.error or AssertionError("a picture without an error has bytes")
-        picture = Image.fromarray(decode_image(read.data, read.uri))
+        small = smaller(pixels_of(read), options.cell)
     except InputError as error:
         blank = Image.new("RGB", (options.cell, options.cell), (225, 225, 225))
         text = f"{error.reason}\n{PurePosixPath(str(row['image_id'])).name}"
         ImageDraw.Draw(blank).text((GAP, GAP), text, fill="black", font=ImageFont.load_default(size=14))
         return blank
-    scale = min(1.0, options.cell / max(picture.size))
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    small = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     stretch = [small.width / row["width"], small.height / row["height"]] * 2
     return draw_boxes(np.asarray(small), as_boxes(row["boxes"]) * np.asarray(stretch, np.float32))
 

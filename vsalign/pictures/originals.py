@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from vsalign.errors import InputError, Reason
-from vsalign.images import ReadImage, read_images
+from vsalign.images import ReadImage, decode_image, read_images
 from vsalign.images.locations import LOCAL, canonical, join, protocol_of
 from vsalign.images.names import escape, safe_path, unescape
 
@@ -99,6 +101,13 @@ class OriginalReader:
     def _open(self, archive: str) -> None:
         self._archive = archive
         self._members = read_images([{"image_id": "", "uri": archive, "kind": "archive"}])
+
+
+def pixels_of(read: ReadImage) -> np.ndarray:
+    """The picture that was read, (H, W, 3) uint8 sRGB; raises InputError where it was not, or does not decode."""
+    if read.error is not None or read.data is None:
+        raise read.error or InputError(Reason.READ_FAILED, f"nothing came from {read.uri}", read.uri)
+    return decode_image(read.data, read.uri)
 
 
 def _of_member(error: InputError, uri: str) -> InputError:

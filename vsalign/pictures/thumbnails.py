@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vsalign.errors import InputError, Reason
-from vsalign.images import ReadImage, decode_image
+from vsalign.errors import InputError
+from vsalign.images import ReadImage
 from vsalign.pictures.cards import Thumbnail
-from vsalign.pictures.originals import Original, OriginalReader, locate
+from vsalign.pictures.originals import Original, OriginalReader, locate, pixels_of
 
 JPEG_QUALITY = 82
 """A guess: no visible fault at this size, a fifth of the bytes of 95."""
@@ -25,13 +25,19 @@ IN_FLIGHT = 3
 Write = Callable[[str, bytes], object]
 
 
-def shrink(pixels: np.ndarray, longest: int) -> bytes:
-    """A JPEG of an (H, W, 3) uint8 sRGB picture, its longer side at most `longest` px, no side under 1 px."""
+def smaller(pixels: np.ndarray, longest: int) -> Image.Image:
+    """An (H, W, 3) uint8 sRGB picture, its longer side at most `longest` px, no side under 1 px."""
     image = Image.fromarray(pixels)
     scale = min(1.0, longest / max(image.size))
     if scale < 1:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return image
+
+
+def shrink(pixels: np.ndarray, longest: int) -> bytes:
+    """A JPEG of such a smaller picture."""
+    image = smaller(pixels, longest)
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=JPEG_QUALITY, optimize=True)
     return stream.getvalue()
@@ -68,9 +74,7 @@ class ThumbnailMaker:
 
     def _one(self, hrefs: list[str], read: ReadImage) -> list[tuple[str, Thumbnail]]:
         try:
-            if read.error is not None or read.data is None:
-                raise read.error or InputError(Reason.READ_FAILED, f"nothing came from {read.uri}", read.uri)
-            pixels = decode_image(read.data, read.uri)
+            pixels = pixels_of(read)
         except InputError as error:
             return [(href, failed(error)) for href in hrefs]
         data = shrink(pixels, self._longest)

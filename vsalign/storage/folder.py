@@ -119,14 +119,29 @@ class Folder:
     def _answered(self, name: str, question: Callable[[], T]) -> T:
         """What `question` answers, tried again; all but a file's absence (a 401, a client's own) is a TableError."""
         remedy = "check the address and that this account may read it, then run the same command again"
+        return self._steadily(name, question, "read", remedy, told=(FileNotFoundError, NotADirectoryError))
+
+    def _persistently(self, name: str, attempt: Callable[[], bool], done: str = "written") -> bool:
+        """What `attempt` answers, tried again where it fails for a reason that may pass.
+
+        An upload can succeed and its answer be lost; so a later try that finds the name taken is not believed: the
+        callers compare what they find (`ShardWriter.commit`).
+        """
+        remedy = "mend that, or name another folder, then run the same command again"
+        return self._steadily(name, attempt, done, remedy)
+
+    def _steadily(
+        self, name: str, attempt: Callable[[], T], done: str, remedy: str, told: tuple[type[Exception], ...] = ()
+    ) -> T:
+        """What `attempt` gives; `told` is raised as it is, what may pass tried again, the rest a TableError."""
         for pause in (*PAUSES, None):
             try:
-                return question()
-            except (FileNotFoundError, NotADirectoryError):
+                return attempt()
+            except told:
                 raise
             except Exception as error:  # each store's client raises its own family of exceptions
                 if pause is None or _lasting(error):
-                    raise self._failure(name, "read", error, remedy) from error
+                    raise self._failure(name, done, error, remedy) from error
                 time.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
@@ -176,22 +191,6 @@ class Folder:
         finally:
             with contextlib.suppress(FileNotFoundError):  # replaced, or swept by a run beside this one
                 os.unlink(temporary)
-
-    def _persistently(self, name: str, attempt: Callable[[], bool], done: str = "written") -> bool:
-        """What `attempt` answers, tried again where it fails for a reason that may pass.
-
-        An upload can succeed and its answer be lost; so a later try that finds the name taken is not believed: the
-        callers compare what they find (`ShardWriter.commit`).
-        """
-        for pause in (*PAUSES, None):
-            try:
-                return attempt()
-            except Exception as error:  # every store has errors of its own, which are no OSError
-                if pause is None or _lasting(error):
-                    remedy = "mend that, or name another folder, then run the same command again"
-                    raise self._failure(name, done, error, remedy) from error
-                time.sleep(pause)
-        raise AssertionError("the last try returns or raises")
 
 
 class _Answering(io.RawIOBase):
