@@ -16,6 +16,7 @@ from torch import nn
 from vsalign.alignment.model import AlignmentModel, AlignmentModelConfig
 from vsalign.errors import ConfigurationError, MissingInputError, ModelError
 from vsalign.generation.mrnn import MRNN, MRNNConfig
+from vsalign.regions.detector import Detector, DetectorConfig
 from vsalign.storage import Folder
 from vsalign.text import Vocabulary
 
@@ -25,6 +26,8 @@ KINDS: dict[str, tuple[type[Any], type[Any]]] = {
 }
 CONFIG, WEIGHTS, VOCABULARY, CARD = "config.json", "model.safetensors", "vocabulary.json", "model_card.md"
 FORMAT_VERSION = 1
+DETECTOR = "detector"
+"""The kind that has no words, and so no vocabulary."""
 ENTRIES = (
     "kind", "model", "feature_dim", "vocabulary_size", "vocabulary_sha256", "weights_sha256", "extractor", "training"
 )  # fmt: skip
@@ -49,10 +52,8 @@ def save_model(
     url: str, kind: str, model: nn.Module, vocabulary: Vocabulary, extractor: dict[str, Any], training: dict[str, Any]
 ) -> None:
     """Write a model folder at any fsspec URL, config.json last."""
-    from safetensors.torch import save
-
     folder = Folder(url)
-    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    weights = _weights_of(model)
     config = {
         "format_version": FORMAT_VERSION,
         "kind": kind,
@@ -71,6 +72,77 @@ def save_model(
     folder.replace(CONFIG, json.dumps(config, indent=1).encode())
 
 
+@dataclass(frozen=True)
+class LoadedDetector:
+    """A detector (vsalign.regions.detector) and what it was trained on."""
+
+    url: str
+    model: Detector
+    """In evaluation mode."""
+    weights_sha256: str
+    extractor: dict[str, Any]
+    """Identity of the backbone whose maps it reads."""
+    training: dict[str, Any]
+    """The configuration it was trained with, the terms of its data, and the figures it reached."""
+
+
+def save_detector(url: str, model: Detector, extractor: dict[str, Any], training: dict[str, Any]) -> None:
+    """Write a detector's folder (model.safetensors, model card, config.json last) at any fsspec URL."""
+    folder = Folder(url)
+    weights = _weights_of(model)
+    config = {
+        "format_version": FORMAT_VERSION,
+        "kind": DETECTOR,
+        "model": asdict(model.config),
+        "feature_dim": extractor["dim"],
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "extractor": extractor,
+        "training": training,
+    }
+    folder.remove(CONFIG)
+    folder.replace(WEIGHTS, weights)
+    folder.replace(CARD, _card(config).encode())
+    folder.replace(CONFIG, json.dumps(config, indent=1).encode())
+
+
+def load_detector(url: str) -> LoadedDetector:
+    """The detector of a folder, its weights checked against their hash; raises MissingInputError or ModelError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    config = read_config(url)
+    weights = _read_weights(url, config, DETECTOR)
+    try:
+        model = Detector(DetectorConfig(**config["model"]))
+        model.load_state_dict(load(weights))
+    except (SafetensorError, RuntimeError, TypeError, ConfigurationError) as error:
+        raise ModelError(
+            f"{url}/{WEIGHTS} does not fit its {CONFIG} ({str(error).splitlines()[0]}): copy the model folder again"
+        ) from error
+    return LoadedDetector(url, model.eval(), config["weights_sha256"], config["extractor"], config["training"])
+
+
+def _weights_of(model: nn.Module) -> bytes:
+    from safetensors.torch import save
+
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+
+
+def _read_weights(url: str, config: dict[str, Any], kind: str) -> bytes:
+    """The weights file of a model; raises ModelError for another kind than `kind`, and where it is not the config's."""
+    if config["kind"] != kind:
+        raise ModelError(
+            f"{url} holds a model of the kind {config['kind']!r} where {kind!r} is needed: name another folder"
+        )
+    try:
+        weights = Folder(url).read(WEIGHTS)
+    except FileNotFoundError as error:
+        raise ModelError(f"the model {url} lacks a file ({error}): copy the model folder again") from error
+    if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
+        raise ModelError(f"{url}/{WEIGHTS} is not the file that {CONFIG} names: copy the model folder again")
+    return weights
+
+
 def read_config(url: str) -> dict[str, Any]:
     """config.json of a model folder; raises MissingInputError where there is none, ModelError where it is damaged."""
     try:
@@ -83,7 +155,8 @@ def read_config(url: str) -> dict[str, Any]:
         raise ModelError(
             f"{url}/{CONFIG} is not of format version {FORMAT_VERSION}: train the model again with this vsalign"
         )
-    if missing := [name for name in ENTRIES if name not in config]:
+    needed = [name for name in ENTRIES if config.get("kind") != DETECTOR or not name.startswith("vocabulary")]
+    if missing := [name for name in needed if name not in config]:
         raise ModelError(f"{url}/{CONFIG} lacks {', '.join(missing)}: copy the model folder again")
     return config
 
@@ -97,20 +170,14 @@ def load_model(url: str, kind: str) -> LoadedModel:
     from safetensors.torch import load
 
     config = read_config(url)
-    if config["kind"] != kind:
-        raise ModelError(
-            f"{url} holds a model of the kind {config['kind']!r} where {kind!r} is needed: name another folder"
-        )
+    weights = _read_weights(url, config, kind)
     folder = Folder(url)
     try:
-        weights = folder.read(WEIGHTS)
         vocabulary = Vocabulary.from_json(folder.read(VOCABULARY).decode(errors="replace"))
     except FileNotFoundError as error:
         raise ModelError(f"the model {url} lacks a file ({error}): copy the model folder again") from error
     except ModelError as error:
         raise ModelError(f"{url}/{VOCABULARY}: {error}") from error
-    if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
-        raise ModelError(f"{url}/{WEIGHTS} is not the file that {CONFIG} names: copy the model folder again")
     if vocabulary.sha256 != config["vocabulary_sha256"]:
         raise ModelError(
             f"{url}/{VOCABULARY} is not the vocabulary that the model was trained with: copy the model folder again"
@@ -127,16 +194,23 @@ def load_model(url: str, kind: str) -> LoadedModel:
 
 
 def _card(config: dict[str, Any]) -> str:
-    names = {"alignment": "Alignment model (regions and words in one space)", "mrnn": "Multimodal RNN (descriptions)"}
+    names = {
+        "alignment": "Alignment model (regions and words in one space)",
+        "mrnn": "Multimodal RNN (descriptions)",
+        DETECTOR: "Detector (boxes of what captions name)",
+    }
     training = json.dumps(config["training"], indent=1)
+    vocabulary = ""
+    if "vocabulary_size" in config:
+        vocabulary = f"- Vocabulary: {config['vocabulary_size']} words, SHA-256 `{config['vocabulary_sha256']}`\n"
     return (
         f"# {names[config['kind']]}\n\n"
         "Method: Karpathy and Fei-Fei, *Deep Visual-Semantic Alignments for Generating Image Descriptions* "
         "(CVPR 2015).\n\n"
         f"- Regions: `{config['extractor'].get('name')}`, {config['feature_dim']} numbers a region, "
         f"weights SHA-256 `{config['extractor'].get('weights_sha256')}`\n"
-        f"- Vocabulary: {config['vocabulary_size']} words, SHA-256 `{config['vocabulary_sha256']}`\n"
+        f"{vocabulary}"
         f"- Weights: `{WEIGHTS}`, SHA-256 `{config['weights_sha256']}`\n\n"
-        "The model knows what its captions spoke of, and carries the terms of the data it was trained on.\n\n"
+        "The model knows what its training data showed, and carries the terms of that data.\n\n"
         f"## Training\n\n```json\n{training}\n```\n"
     )

