@@ -39,6 +39,8 @@ class Prepared:
     boxes: np.ndarray | None = None
     """(n, 4) float32 xyxy px, where they are known before the network runs."""
     scores: np.ndarray | None = None
+    picture: np.ndarray | None = None
+    """(h, w, 3) uint8, where boxes are cropped from it: the picture, made smaller where it was large."""
 
 
 class RegionExtractor(ABC):
@@ -47,6 +49,9 @@ class RegionExtractor(ABC):
     name: str
     dim: int
     """D, numbers a feature."""
+    weights_sha256: str
+    licence: str
+    """The terms of its weights, as far as they are known."""
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:

@@ -1,0 +1,55 @@
+"""Where an extractor's networks run, and in which numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vsalign.errors import ConfigurationError
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16", "float16"]
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A device, and the numbers that a backbone computes in; what comes out of it is float32 again."""
+
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def of(cls, device: DeviceName = "auto", precision: Precision = "float32") -> Placement:
+        """`auto` is the first CUDA device, or the CPU where there is none.
+
+        Raises ConfigurationError for cuda without a device, and for float16 on a CPU.
+        """
+        found = torch.cuda.is_available()
+        if device == "cuda" and not found:
+            raise ConfigurationError("--extractor.device cuda: torch sees no CUDA device here; use auto or cpu")
+        kind = "cuda" if found and device != "cpu" else "cpu"
+        if kind == "cpu" and precision != "float32":
+            raise ConfigurationError(
+                f"--extractor.precision {precision} is for a GPU: on a CPU it is many times slower; use float32"
+            )
+        if kind == "cuda":
+            # float32 is float32: the tensor cores' shortened one would be off by far more than float16's last digit.
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        return cls(torch.device(kind), getattr(torch, precision))
+
+    def put(self, module: Module) -> Module:
+        """The module, frozen, in channels_last (on a CPU 1.5 x faster than NCHW), its weights on the device."""
+        module.requires_grad_(False)
+        return module.eval().to(self.device, self.dtype, memory_format=torch.channels_last)
+
+    def send(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Equal tensors of a batch as one on the device, by pinned memory where that is a GPU."""
+        batch = torch.stack(list(tensors))
+        if self.device.type == "cpu":
+            return batch
+        return batch.pin_memory().to(self.device, non_blocking=True)
