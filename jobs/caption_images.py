@@ -7,9 +7,10 @@ With --regions URL in place of --images the regions are those of a table, and no
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from jobs.described_inputs import DescribedInput, Pictures, RegionsOfTable
@@ -22,22 +23,12 @@ from vsalign.errors import ConfigurationError, WrongExtractorError
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
-from vsalign.regions.config import COCO_V1
+from vsalign.regions import ExtractorFiles
 from vsalign.regions.extract import ExtractOptions
 from vsalign.storage import Output, ShardResult, ShardTask, begin
 
 PROG = "python -m jobs.caption_images"
 STAGE = "caption_images"
-
-
-@dataclass(frozen=True)
-class ExtractorFiles:
-    """What the extractor that the model was trained on reads; which one it is, the model says."""
-
-    weights: str = ""
-    """Local weights file of its network; empty: lite's own package. COCO_V1: torchvision downloads its own."""
-    boxes: str = ""
-    """For given: a COCO JSON of detections or annotations, or the folder of a regions table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +47,7 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
     shard_size: int = 256
     """Pictures in one shard, the unit of work and of resume; an archive is always one shard."""
     extractor: ExtractorFiles = field(default_factory=ExtractorFiles)
+    """Of the extractor that the model was trained on; which one it is, the model says."""
     batch_size: int = 16
     """Pictures a pass of the network; batches never cross a shard."""
     decode_threads: int = 2
@@ -88,15 +80,20 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
         """What is described, by a model that was trained on its extractor's features."""
         if self.regions:
             return RegionsOfTable(everywhere(self.regions, "--regions"), trained.extractor, trained.url)
-        weights = self.extractor.weights
         return Pictures(
             self.source(self.shard_size),
             self.reading,
             self.extraction,
             trained.extractor,
-            weights if weights in ("", COCO_V1) else everywhere(weights, "--extractor.weights"),
-            self.extractor.boxes and everywhere(self.extractor.boxes, "--extractor.boxes"),
+            self._files(),
         )
+
+    def _files(self) -> ExtractorFiles:
+        """The extractor's files, by names that mean the same on every machine."""
+        files = self.extractor
+        weights, model = (os.path.abspath(one) if os.path.exists(one) else one for one in (files.weights, files.model))
+        boxes = files.boxes and everywhere(files.boxes, "--extractor.boxes")
+        return replace(files, weights=weights, model=model, boxes=boxes)
 
 
 @dataclass(frozen=True)

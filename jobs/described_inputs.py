@@ -11,7 +11,7 @@ import pyarrow as pa
 from vsalign.errors import ConfigurationError, InputError
 from vsalign.generation.describe import regions_of_shard
 from vsalign.images import IMAGE_PLAN, ImageInput, ReadCounts, ReadImage, ReadOptions, list_images, read_images
-from vsalign.regions import RegionExtractor, extractor_of
+from vsalign.regions import ExtractorFiles, RegionExtractor, extractor_of, reads_boxes
 from vsalign.regions.extract import Extracted, ExtractOptions, extract_images
 from vsalign.storage import ShardWriter, TableReader
 
@@ -54,21 +54,21 @@ class Pictures:
     extraction: ExtractOptions
     identity: dict[str, Any]
     """Of the extractor that the model was trained on."""
-    weights: str
-    boxes: str
+    files: ExtractorFiles
+    """What that extractor reads, and where it runs."""
 
     def extractor(self) -> RegionExtractor:
         """The extractor, its weights loaded and compared."""
-        name = self.identity.get("name")
-        if name == "given" and not self.boxes:
+        if reads_boxes(self.identity) and not self.files.boxes:
             raise ConfigurationError(
                 "the model was trained on given boxes: name a COCO JSON or a regions table with --extractor.boxes"
             )
-        if name != "given" and self.boxes:
+        if self.files.boxes and not reads_boxes(self.identity):
+            name = self.identity.get("name")
             raise ConfigurationError(
                 f"--extractor.boxes: the model was trained on the boxes of {name}, which finds its own; leave it out"
             )
-        return extractor_of(self.identity, weights=self.weights, boxes=self.boxes)
+        return extractor_of(self.identity, self.files)
 
     def plan(self) -> Plan:
         """The shards of the listing."""
@@ -78,6 +78,7 @@ class Pictures:
         facts = {
             **listing.facts(),
             "max_pixels": self.extraction.max_pixels,
+            "precision": self.files.precision,
             "boxes_sha256": getattr(extractor, "boxes_sha256", ""),
         }
         return Plan(listing.counted(counts), IMAGE_PLAN, counts, facts)

@@ -36,6 +36,8 @@ class Options(DetectorTraining, PictureOptions, TrainOptions):
     """Phrases with their boxes: a phrases.jsonl, or Flickr30k Entities (its folder or annotations.zip)."""
     rescale: bool = False
     """Entities: boxes go with a picture to its own size, where yours are resized copies."""
+    terms: str = ""
+    """Terms of the pictures and boxes, which the weights carry: for the model card, and said whenever they are used."""
 
     def __post_init__(self) -> None:
         DetectorTraining.__post_init__(self)
@@ -57,7 +59,7 @@ def train_detector(argv: Sequence[str] | None = None) -> int:
     if not Folder(split_url(truth)[0]).exists(split_url(truth)[1]) and not Folder(truth).names():
         raise MissingInputError(f"there is no file or folder {options.truth}: correct --truth")
     listing = list_images(images)
-    data = DetectorData(images, captions.url, truth, options.rescale)
+    data = DetectorData(images, captions.url, truth, options.rescale, options.terms)
     for split in (options.train_split, options.validation_split):
         split_captions(data, split)  # it refuses a split that has none
     facts = {

@@ -5,6 +5,7 @@ python -m pipelines.extract_regions --images DIR --output URL
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from vsalign.errors import ConfigurationError, ModelError
 from vsalign.images import IMAGE_PLAN, Listing, ReadCounts, ReadImage, ReadOptions, list_images, read_images
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
-from vsalign.regions import ExtractorConfig, RegionExtractor, build_extractor
+from vsalign.regions import ExtractorConfig, RegionExtractor, build_extractor, said
 from vsalign.regions.extract import ExtractOptions, extract_shard
 from vsalign.storage import Output, ShardResult, ShardTask, ShardWriter, begin
 
@@ -108,6 +109,7 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
     listing = list_images(options.source(options.shard_size))
     _extractor.cache_clear()  # a caller's earlier run may have read other files of the same names
     extractor = load_extractor(options.extractor)
+    print(said(extractor), file=sys.stderr)
     identity, boxes_sha256 = facts(extractor)
 
     output = Output(
@@ -144,6 +146,7 @@ def configuration(options: Options, listing: Listing, boxes_sha256: str) -> dict
         **listing.facts(),
         **{name: getattr(options, name) for name in ("batch_size", "threads", "max_pixels")},
         "boxes_sha256": boxes_sha256,
+        "precision": options.extractor.precision,
     }
 
 

@@ -28,6 +28,7 @@ CONFIG, WEIGHTS, VOCABULARY, CARD = "config.json", "model.safetensors", "vocabul
 FORMAT_VERSION = 1
 DETECTOR = "detector"
 """The kind that has no words, and so no vocabulary."""
+UNSAID = "those of its training data"
 ENTRIES = (
     "kind", "model", "feature_dim", "vocabulary_size", "vocabulary_sha256", "weights_sha256", "extractor", "training"
 )  # fmt: skip
@@ -82,11 +83,15 @@ class LoadedDetector:
     weights_sha256: str
     extractor: dict[str, Any]
     """Identity of the backbone whose maps it reads."""
+    terms: str
+    """Of the data it was trained on, as whoever trained it said."""
     training: dict[str, Any]
-    """The configuration it was trained with, the terms of its data, and the figures it reached."""
+    """The configuration it was trained with, and the figures it reached."""
 
 
-def save_detector(url: str, model: Detector, extractor: dict[str, Any], training: dict[str, Any]) -> None:
+def save_detector(
+    url: str, model: Detector, extractor: dict[str, Any], training: dict[str, Any], terms: str = ""
+) -> None:
     """Write a detector's folder (model.safetensors, model card, config.json last) at any fsspec URL."""
     folder = Folder(url)
     weights = _weights_of(model)
@@ -97,6 +102,7 @@ def save_detector(url: str, model: Detector, extractor: dict[str, Any], training
         "feature_dim": extractor["dim"],
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "extractor": extractor,
+        "terms": terms or UNSAID,
         "training": training,
     }
     folder.remove(CONFIG)
@@ -119,7 +125,8 @@ def load_detector(url: str) -> LoadedDetector:
         raise ModelError(
             f"{url}/{WEIGHTS} does not fit its {CONFIG} ({str(error).splitlines()[0]}): copy the model folder again"
         ) from error
-    return LoadedDetector(url, model.eval(), config["weights_sha256"], config["extractor"], config["training"])
+    terms = str(config.get("terms") or UNSAID)
+    return LoadedDetector(url, model.eval(), config["weights_sha256"], config["extractor"], terms, config["training"])
 
 
 def _weights_of(model: nn.Module) -> bytes:
@@ -211,6 +218,7 @@ def _card(config: dict[str, Any]) -> str:
         f"weights SHA-256 `{config['extractor'].get('weights_sha256')}`\n"
         f"{vocabulary}"
         f"- Weights: `{WEIGHTS}`, SHA-256 `{config['weights_sha256']}`\n\n"
-        "The model knows what its training data showed, and carries the terms of that data.\n\n"
+        "The model knows what its training data showed, and carries the terms of that data"
+        f"{': ' + config['terms'] if config.get('terms', UNSAID) != UNSAID else ''}.\n\n"
         f"## Training\n\n```json\n{training}\n```\n"
     )

@@ -65,7 +65,7 @@ def write_table(output: Output, shards: list[list[dict[str, Any]]]) -> TableRead
 
 def write_regions(url: str, images: str) -> TableReader:
     """Regions of pictures, by lite at 64 px."""
-    extractor = build_extractor(ExtractorConfig(input_size=64))
+    extractor = build_extractor(ExtractorConfig(name="lite", input_size=64))
     schema = tables.regions_schema(extractor.dim)
     output = Output(url, "regions", schema, "test", {}, {"extractor": extractor.identity()})
     stage = Stage(output)

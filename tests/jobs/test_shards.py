@@ -24,6 +24,7 @@ from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, pla
 from vsalign.checkpoint import LoadedModel, load_model, save_model
 from vsalign.generation import MRNN, DecodeOptions, MRNNConfig
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard, regions_of_shard
+from vsalign.regions import ExtractorFiles
 from vsalign.storage import Output, Stage, TableReader
 from vsalign.text import Vocabulary
 
@@ -234,11 +235,11 @@ def test_an_empty_input_leaves_the_output_as_it_was(road: Any, tmp_path: Path, c
 
 
 def test_torchvisions_own_weights_are_no_path(tmp_path: Path) -> None:
-    files = caption_images.ExtractorFiles(weights="COCO_V1")
+    files = ExtractorFiles(weights="COCO_V1")
     options = caption_images.Options(model="m", images=str(tmp_path), output="o", extractor=files)
     trained = LoadedModel("m", "mrnn", None, Vocabulary(["a"]), {"name": "torchvision"}, {})
     assert isinstance(described := options.described_input(trained), Pictures)
-    assert described.weights == "COCO_V1"
+    assert described.files.weights == "COCO_V1"
 
 
 @pytest.mark.parametrize(

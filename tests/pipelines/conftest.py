@@ -66,8 +66,8 @@ class Stages:
     def small(self, pictures: Path | str, output: Path | str, *more: str) -> list[str]:
         """The options of a quick extraction: a small network input, shards of two pictures."""
         return [
-            *("--images", str(pictures), "--output", str(output), "--extractor.input-size", "64"),
-            *("--shard-size", "2", "--batch-size", "2", "--threads", "1", *more),
+            *("--images", str(pictures), "--output", str(output), "--extractor.name", "lite"),
+            *("--extractor.input-size", "64", "--shard-size", "2", "--batch-size", "2", "--threads", "1", *more),
         ]
 
     def start(self, module: str, *arguments: str) -> subprocess.Popen[str]:

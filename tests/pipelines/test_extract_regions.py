@@ -67,7 +67,7 @@ def test_of_three_hundred_mutated_pictures_each_is_a_row_or_an_error(stages: Any
 
 
 def test_rows_are_those_of_a_plain_loop(stages: Any, pictures: Path, undisturbed: Path) -> None:
-    extractor = build_extractor(ExtractorConfig(input_size=64))
+    extractor = build_extractor(ExtractorConfig(name="lite", input_size=64))
     rows = []
     for shard in list_images(ImageInput(str(pictures), shard_size=2)):
         found = extract_images(read_images(shard), extractor, ExtractOptions(batch_size=2, threads=1))

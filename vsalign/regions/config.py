@@ -3,107 +3,174 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from vsalign.errors import ConfigurationError, ModelError
+from vsalign.options import closest
 from vsalign.regions.base import RegionExtractor
+from vsalign.regions.placement import DeviceName, Placement, Precision
+from vsalign.regions.pooled import Pooling
 
-ExtractorName = Literal["lite", "rcnn-lite", "torchvision", "given"]
+NAMES = ("rcnn-lite", "lite", "given", "torchvision", "detectron2")
+TIMM = "timm:"
+"""Before the name of a backbone."""
 
-COCO_V1 = "COCO_V1"
-"""In place of a weights file: the weights that torchvision downloads, by the name of its enum."""
+DETECTORS = ("rcnn-lite", "torchvision", "detectron2")
+"""Those that find their boxes, and keep the best."""
 
-
-RECORDED = ("input_size", "top_k", "nms", "min_score")
+RECORDED = ("model", "pooling", "input_size", "top_k", "nms", "min_score")
 """Options that an extractor's identity holds, where they change its rows."""
 
 
 @dataclass(frozen=True)
-class ExtractorConfig:
+class ExtractorFiles:
+    """What an extractor reads, and where it runs: it changes no row but in the last digits."""
+
+    weights: str = ""
+    """Local weights file, tensors only (.safetensors, .pth). lite, given: left out, their package's. rcnn-lite: the
+    folder of a detector that jobs.train_detector made; left out, that of vsalign-models. torchvision: or the name of
+    weights that torchvision downloads, such as COCO_V1. timm:…: or pretrained, which timm downloads."""
+    model: str = ""
+    """torchvision: its function's name; left out, fasterrcnn_resnet50_fpn. detectron2: the config's file, or its name
+    in the model zoo."""
+    boxes: str = ""
+    """given, timm:…: a COCO JSON of detections or annotations, or the folder of a regions table."""
+    device: DeviceName = "auto"
+    """auto: a GPU where there is one."""
+    precision: Precision = "float32"
+    """Of the backbone, on a GPU: bfloat16 and float16 are faster, and the features differ (docs/results.md says how
+    much)."""
+
+    def placement(self) -> Placement:
+        """Where it runs; raises ConfigurationError where that is not to be had here."""
+        return Placement.of(self.device, self.precision)
+
+
+@dataclass(frozen=True)
+class ExtractorConfig(ExtractorFiles):
     """Which regions, and which network's features."""
 
-    name: ExtractorName = "lite"
-    """lite: 20 fixed boxes over EfficientNet-Lite0. rcnn-lite: a trained detector's top boxes on it. torchvision:
-    Faster R-CNN's top detections. given: your own boxes."""
-    weights: str = ""
-    """Local weights file; empty: lite's own package. COCO_V1 lets torchvision download its own. rcnn-lite: the folder
-    of a detector that jobs.train_detector made."""
+    name: str = "rcnn-lite"
+    """rcnn-lite: what a small trained detector finds, features of its backbone EfficientNet-Lite0. lite: 20 fixed boxes
+    on the same. given: your own boxes on the same. torchvision: any of its detection models. detectron2: any of its
+    configs. timm:NAME: any backbone of timm, fixed or given boxes."""
+    pooling: Pooling = "map"
+    """map: a box's feature is an average of the picture's feature map. crop: each box goes through the network alone,
+    as in the paper, at several times the work. Not for torchvision and detectron2, which pool as they were trained."""
     input_size: int = 0
-    """Side in px that lite resizes pictures to, or Faster R-CNN's short side; 0: the extractor's default (448, 800).
+    """px that pictures are resized to: both sides, or the detection models' short one; 0: the extractor's own.
     rcnn-lite's is its detector's."""
-    boxes: str = ""
-    """given: a COCO JSON of detections or annotations, or the folder of a regions table."""
     top_k: int = 19
-    """Regions a picture beside the whole picture (the paper's 19); lite's are fixed."""
+    """Regions a picture beside the whole picture (the paper's 19); fixed boxes are always 19."""
     nms: float = 0.5
-    """torchvision, rcnn-lite: IoU above which the lower of two detections (torchvision: of a class) is dropped."""
+    """Of detections: IoU above which the lower of two (of a class) is dropped."""
     min_score: float | None = None
-    """torchvision, rcnn-lite: detections below this score are dropped; left out: 0.05 and 0."""
+    """Detections below this score are dropped; left out: 0.05, rcnn-lite 0."""
 
     def __post_init__(self) -> None:
-        if self.name not in get_args(ExtractorName):
+        if self.name not in NAMES and not self.name.startswith(TIMM):
+            near = closest(self.name, NAMES)
             raise ConfigurationError(
-                f"there is no extractor {self.name!r}: choose one of {', '.join(get_args(ExtractorName))}"
+                f"there is no extractor {self.name!r}: "
+                + (f"did you mean {near}?" if near else f"choose one of {', '.join(NAMES)}, {TIMM}NAME")
             )
         if self.name == "given" and not self.boxes:
             raise ConfigurationError(
                 "the given extractor needs boxes: name a COCO JSON or a regions table with --extractor.boxes"
             )
-        if self.name != "given" and self.boxes:
+        if self.boxes and self.name != "given" and not self.name.startswith(TIMM):
             raise ConfigurationError(
-                f"--extractor.boxes is for the given extractor, not {self.name}: add --extractor.name given"
+                f"--extractor.boxes is for given boxes, not {self.name}: add --extractor.name given"
             )
-        if self.input_size and (self.input_size < 64 or self.input_size % 32):
+        if self.model and self.name not in ("torchvision", "detectron2"):
+            raise ConfigurationError(
+                f"--extractor.model {self.model} is for torchvision and detectron2, not {self.name}"
+            )
+        if self.pooling != "map" and self.name in ("torchvision", "detectron2"):
+            raise ConfigurationError(f"--extractor.pooling {self.pooling}: {self.name} pools as it was trained to")
+        if self.input_size and (self.input_size < 64 or self.input_size % 32) and self.name in ("lite", "given"):
             raise ConfigurationError(
                 f"--extractor.input-size {self.input_size}: give a multiple of 32 px, at least 64 (the "
                 "network's stride is 32)"
             )
         if self.name == "rcnn-lite" and self.input_size:
             raise ConfigurationError("--extractor.input-size: rcnn-lite's is the one its detector was trained at")
-        if self.top_k < 1 or not 0 <= self.nms <= 1 or not 0 <= (self.min_score or 0) < 1:
+        if self.input_size < 0 or self.top_k < 1 or not 0 <= self.nms <= 1 or not 0 <= (self.min_score or 0) < 1:
             raise ConfigurationError(
-                f"top_k {self.top_k}, nms {self.nms}, min_score {self.min_score}: top_k is at least 1, the "
-                "others lie in 0..1"
+                f"input_size {self.input_size}, top_k {self.top_k}, nms {self.nms}, min_score {self.min_score}: none "
+                "is negative, top_k is at least 1, the last two lie in 0..1"
             )
 
 
 def build_extractor(config: ExtractorConfig) -> RegionExtractor:
     """The extractor of a configuration, with its weights loaded; raises VsalignError where they cannot be."""
-    if config.name == "torchvision":
-        from vsalign.regions.rcnn import Torchvision
-
-        size = config.input_size or 800
-        least = 0.05 if config.min_score is None else config.min_score
-        return Torchvision(config.weights, size, config.top_k, config.nms, least)
+    placement = config.placement()
+    if config.name in ("torchvision", "detectron2"):
+        return _detection_model(config, placement)
     if config.name == "rcnn-lite":
         from vsalign.regions.rcnn_lite import RcnnLite
 
-        return RcnnLite(config.weights, config.top_k, config.nms, config.min_score or 0.0)
-    from vsalign.regions.lite import Given, Lite
+        least = config.min_score or 0.0
+        return RcnnLite(config.weights, config.top_k, config.nms, least, config.pooling, placement)
+    if config.name.startswith(TIMM):
+        from vsalign.regions.pooled import PooledRegions
+        from vsalign.regions.timm_network import TimmNetwork
 
-    size = config.input_size or 448
+        network = TimmNetwork(config.name.removeprefix(TIMM), config.weights, config.input_size)
+        return PooledRegions(config.name, network, network.side, config.pooling, config.boxes, config.top_k, placement)
+    from vsalign.regions.lite import INPUT_SIZE, Given, Lite
+
+    size = config.input_size or INPUT_SIZE
     if config.name == "given":
-        return Given(config.boxes, config.weights, size, config.top_k)
-    return Lite(config.weights, size)
+        return Given(config.boxes, config.weights, size, config.top_k, config.pooling, placement)
+    return Lite(config.weights, size, config.pooling, placement)
 
 
-def extractor_of(identity: dict[str, Any], *, weights: str = "", boxes: str = "") -> RegionExtractor:
+def _detection_model(config: ExtractorConfig, placement: Placement) -> RegionExtractor:
+    least = 0.05 if config.min_score is None else config.min_score
+    options = (config.weights, config.input_size, config.top_k, config.nms, least, placement)
+    if config.name == "detectron2":
+        from vsalign.regions.detectron import Detectron2
+
+        return Detectron2(config.model, *options)
+    from vsalign.regions.rcnn import Torchvision
+
+    return Torchvision(config.model or "fasterrcnn_resnet50_fpn", *options)
+
+
+def extractor_of(identity: dict[str, Any], files: ExtractorFiles | None = None) -> RegionExtractor:
     """The extractor that a model was trained on, rebuilt from its recorded identity.
 
     Raises ModelError where the weights at hand are others than the recorded ones, or this vsalign has no such
     extractor.
     """
-    if identity.get("name") not in get_args(ExtractorName):
+    name = str(identity.get("name"))
+    if name not in NAMES and not name.startswith(TIMM):
         raise ModelError(
             f"the model was trained on features of {identity.get('name')!r}, which this vsalign cannot extract: "
-            f"it has {', '.join(get_args(ExtractorName))}"
+            f"it has {', '.join(NAMES)}, {TIMM}NAME"
         )
-    recorded = ("top_k", "nms", "min_score") if identity["name"] == "rcnn-lite" else RECORDED
-    options = {key: identity[key] for key in recorded if key in identity}
-    extractor = build_extractor(ExtractorConfig(name=identity["name"], weights=weights, boxes=boxes, **options))
+    options = {key: identity[key] for key in RECORDED if key in identity}
+    if name == "rcnn-lite":
+        del options["input_size"]
+    given = vars(files) if files else {}
+    extractor = build_extractor(ExtractorConfig(**{**given, "name": name, **options}))
     if extractor.identity() != identity:
         raise ModelError(
             f"the model was trained on features of {identity}, the weights at hand give {extractor.identity()}: "
             "name the same weights file with --extractor.weights"
         )
     return extractor
+
+
+def reads_boxes(identity: dict[str, Any]) -> bool:
+    """Whether the extractor of that identity is one of given boxes."""
+    return identity.get("name") == "given" or (str(identity.get("name")).startswith(TIMM) and "top_k" in identity)
+
+
+def said(extractor: RegionExtractor) -> str:
+    """One line on an extractor, for whoever starts a run: its dimension, its weights and their terms."""
+    return (
+        f"extractor {extractor.name}: {extractor.dim} numbers a region, weights SHA-256 "
+        f"{extractor.weights_sha256[:12]}…; terms of the weights: {extractor.licence}"
+    )

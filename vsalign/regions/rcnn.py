@@ -1,9 +1,11 @@
-"""`torchvision`: Faster R-CNN ResNet-50 FPN, the top detections and the whole picture, features of its box head."""
+"""`torchvision`: any of its detection models, the top detections and the whole picture.
+
+The R-CNN models' features are those of their box head; `one_stage` says what the others' are.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vsalign.errors import ConfigurationError, MissingInputError, ModelError
-from vsalign.regions.base import Prepared, RegionExtractor, Regions, whole_image
-from vsalign.regions.config import COCO_V1
-from vsalign.regions.network import load_tensors
+from vsalign.regions.base import Prepared, RegionExtractor, Regions
+from vsalign.regions.one_stage import Found, MapShapes, OneStage
+from vsalign.regions.placement import Placement
+from vsalign.regions.pooled import with_whole
+from vsalign.regions.torchvision_models import (
+    DEFAULT_MODEL,
+    detection_model,
+    image_list,
+    map_shapes,
+    place,
+    set_input_size,
+)
 
 FPN_NMS_LIMIT = 1000
 """Candidates a picture that go into the NMS, the best first; only the top 20 or so of what it leaves are used."""
@@ -25,30 +35,43 @@ THINNEST_BOX = 1e-2
 THINNEST = 32
 """px that the short side keeps: the stride of the backbone, below which a feature map has no cell of its own."""
 
+PROBE = 512
+"""px; a side of which the strides of all maps are whole."""
+
 
 class Torchvision(RegionExtractor):
-    """The paper's 20 regions from a trained detector (section 3.1.1): D = 1024, the layer before its classifier.
+    """The paper's 20 regions from a trained detector (section 3.1.1).
 
-    `weights` is a local state dict of torchvision's fasterrcnn_resnet50_fpn, or "COCO_V1" for torchvision's own
-    enum, which is downloaded. Raises ConfigurationError, MissingInputError, ModelError.
+    model: the name of torchvision's function. weights: a local state dict of it, or the name of torchvision's own
+    (COCO_V1), which is downloaded. input_size: px of the short side; 0: the model's own. D is 1024, the layer before
+    the classifier, of an R-CNN; the channels of a backbone map else (256 of RetinaNet and FCOS, 512 and 480 of SSD).
+    Raises ConfigurationError, MissingInputError, ModelError.
     """
 
     name = "torchvision"
-    dim = 1024
 
     def __init__(
-        self, weights: str, input_size: int = 800, top_k: int = 19, nms: float = 0.5, min_score: float = 0.05
+        self,
+        model: str = DEFAULT_MODEL,
+        weights: str = "",
+        input_size: int = 0,
+        top_k: int = 19,
+        nms: float = 0.5,
+        min_score: float = 0.05,
+        placement: Placement | None = None,
     ) -> None:
-        if not weights:
-            raise ConfigurationError(
-                "the torchvision extractor needs --extractor.weights: a local state dict, or COCO_V1 to download "
-                "torchvision's own"
-            )
-        self.options = {"input_size": input_size, "top_k": top_k, "nms": nms, "min_score": min_score}
-        self.top_k, self.nms, self.min_score = top_k, nms, min_score
-        state = _state(weights)
-        self.model = _model(state, input_size)
-        self.weights_sha256 = tensors_sha256(state)
+        self.placement = placement or Placement()
+        loaded = detection_model(model, weights)
+        self.model, self.licence = loaded.network, loaded.licence
+        size = set_input_size(self.model, model, input_size)
+        self.options = {"model": model, "input_size": size, "top_k": top_k, "nms": nms, "min_score": min_score}
+        self.weights_sha256 = tensors_sha256(loaded.state)
+        self.transform = self.model.transform
+        place(self.model, self.placement)
+        side = size if self.transform.fixed_size else PROBE
+        kind = TwoStage if hasattr(self.model, "roi_heads") else OneStage
+        self.detector: TwoStage | OneStage = kind(self.model, map_shapes(model, side), side, top_k, nms, min_score)
+        self.dim = self.detector.dim
 
     def identity(self) -> dict[str, Any]:
         return {"name": self.name, "dim": self.dim, "weights_sha256": self.weights_sha256, **self.options}
@@ -57,31 +80,51 @@ class Torchvision(RegionExtractor):
     def prepare(self, image_id: str, image: np.ndarray) -> Prepared:
         # Resized here, not in `extract`: a batch of large photographs would cost gigabytes as float32.
         height, width = image.shape[:2]
-        transform = self.model.transform
-        image = widened(image, transform.min_size[-1], transform.max_size)
+        transform = self.transform
+        if not transform.fixed_size:
+            image = widened(image, transform.min_size[-1], transform.max_size)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
         return Prepared(image_id, width, height, transform.resize(transform.normalize(pixels))[0])
 
     @torch.inference_mode()
     def extract(self, batch: list[Prepared]) -> list[Regions]:
-        model = self.model
-        sizes = [(picture.height, picture.width) for picture in batch]
-        images = _image_list(model.transform, [picture.pixels for picture in batch])
+        images = image_list(self.transform, [picture.pixels for picture in batch], self.placement.device)
+        return [
+            _regions(found, inner, picture)
+            for found, inner, picture in zip(self.detector(images), images.image_sizes, batch, strict=True)
+        ]
+
+
+class TwoStage:
+    """An R-CNN's detections and the features (1024) of its box head; the heads of masks and keypoints never run.
+
+    maps: the shapes (C, h, w) of its backbone's maps of a square picture of `side` px.
+    """
+
+    def __init__(self, model: Any, maps: MapShapes, side: int, top_k: int, nms: float, min_score: float) -> None:
+        self.model, self.top_k, self.nms, self.min_score = model, top_k, nms, min_score
+        self.dim = int(model.roi_heads.box_predictor.cls_score.in_features)
+        # torchvision's pooling takes the maps' strides from the first batch it sees, for good: wrong ones where those
+        # pictures are so slender that most of the batch's height is padding.
+        box = next(model.parameters()).new_tensor([[0.0, 0.0, side, side]])
+        model.roi_heads.box_roi_pool(
+            {name: box.new_zeros(1, *shape) for name, shape in maps.items()}, [box], [(side, side)]
+        )
+
+    def __call__(self, images: Any) -> list[Found]:
+        """The detections of an ImageList: pictures (B, 3, H, W), padded, on the model's device."""
+        model, heads = self.model, self.model.roi_heads
         maps = model.backbone(images.tensors)
         proposals, _ = model.rpn(images, maps)
-        heads = model.roi_heads
         classes = heads.box_predictor(heads.box_head(heads.box_roi_pool(maps, proposals, images.image_sizes)))
         chosen = self._detections(classes, proposals, images.image_sizes)
         scaled = [
-            torch.cat([torch.tensor([[0.0, 0.0, width, height]]), boxes])
+            torch.cat([boxes.new_tensor([[0.0, 0.0, width, height]]), boxes])
             for (height, width), (boxes, _) in zip(images.image_sizes, chosen, strict=True)
         ]
         features = heads.box_head(heads.box_roi_pool(maps, scaled, images.image_sizes))
-        found = features.split([len(boxes) for boxes in scaled])
-        return [
-            _regions(boxes, scores, feature, inner, outer)
-            for (boxes, scores), feature, inner, outer in zip(chosen, found, images.image_sizes, sizes, strict=True)
-        ]
+        rows = features.split([len(boxes) for boxes in scaled])
+        return [(boxes, scores, own) for (boxes, scores), own in zip(chosen, rows, strict=True)]
 
     def _detections(
         self, classes: tuple[Tensor, Tensor], proposals: list[Tensor], sizes: list[tuple[int, int]]
@@ -118,25 +161,12 @@ def widened(image: np.ndarray, short: int, long: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size[0], size[1]), Image.Resampling.BILINEAR))
 
 
-def _image_list(transform: Any, pictures: list[Tensor]) -> Any:
-    """What torchvision's transform makes of pictures that it has normalised and resized already."""
-    from torchvision.models.detection.image_list import ImageList
-
-    sizes = [(picture.shape[1], picture.shape[2]) for picture in pictures]
-    return ImageList(transform.batch_images(pictures, size_divisible=transform.size_divisible), sizes)
-
-
-def _regions(
-    boxes: Tensor, scores: Tensor, features: Tensor, inner: tuple[int, int], outer: tuple[int, int]
-) -> Regions:
-    """Boxes of the resized picture (inner: height, width px) in the upright picture's px (outer)."""
-    ratio = np.array([outer[1] / inner[1], outer[0] / inner[0]] * 2, dtype=np.float32)
-    limit = np.array([outer[1], outer[0]] * 2, dtype=np.float32)
-    return Regions(
-        np.concatenate([whole_image(outer[1], outer[0]), np.clip(boxes.numpy() * ratio, 0, limit)]),
-        np.concatenate([np.ones(1, dtype=np.float32), scores.numpy()]),
-        features.numpy(),
-    )
+def _regions(found: Found, inner: tuple[int, int], picture: Prepared) -> Regions:
+    """Detections in the resized picture (inner: height, width px) as regions of the upright picture."""
+    boxes, scores, features = (each.cpu().numpy() for each in found)
+    ratio = np.array([picture.width / inner[1], picture.height / inner[0]] * 2, dtype=np.float32)
+    limit = np.array([picture.width, picture.height] * 2, dtype=np.float32)
+    return Regions(*with_whole(np.clip(boxes * ratio, 0, limit), scores, picture.width, picture.height), features)
 
 
 def tensors_sha256(state: dict[str, Tensor]) -> str:
@@ -146,36 +176,3 @@ def tensors_sha256(state: dict[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _state(weights: str) -> dict[str, Tensor]:
-    if weights != COCO_V1:
-        return load_tensors(Path(weights))
-    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
-
-    try:
-        return dict(FasterRCNN_ResNet50_FPN_Weights.COCO_V1.get_state_dict(progress=False, check_hash=True))
-    except (OSError, RuntimeError) as error:  # no network; or what came is not what torchvision's name for it says
-        raise MissingInputError(
-            f"the weights {COCO_V1} cannot be downloaded ({error}): name a local copy with --extractor.weights"
-        ) from error
-
-
-def _model(state: dict[str, Tensor], input_size: int) -> Any:
-    from torchvision.models.detection import fasterrcnn_resnet50_fpn
-
-    try:
-        classes = state["roi_heads.box_predictor.cls_score.weight"].shape[0]
-        model = fasterrcnn_resnet50_fpn(
-            weights=None,
-            weights_backbone=None,
-            num_classes=classes,
-            min_size=input_size,
-            max_size=round(input_size * 5 / 3),
-        )
-        model.load_state_dict(state)
-    except (KeyError, IndexError, RuntimeError) as error:
-        raise ModelError(
-            f"the weights are no state dict of torchvision's fasterrcnn_resnet50_fpn: {str(error).splitlines()[0]}"
-        ) from error
-    return model.eval().requires_grad_(False)

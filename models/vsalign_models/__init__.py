@@ -1,0 +1,1 @@
+"""Weights for vsalign under the terms of their training data (non-commercial research and education)."""
