@@ -43,6 +43,10 @@ COMMANDS: Mapping[str, Command] = {
         "vsalign.evaluation.commands:ranking",
         "recall at 1, 5, 10 and median rank, sentences to images and back",
     ),
+    "evaluate recall": Command(
+        "vsalign.evaluation.commands:recall",
+        "how many phrases have a region on their true box, by kind and by the number of regions",
+    ),
     "evaluate grounding": Command(
         "vsalign.evaluation.commands:grounding",
         "how many phrases land on their true box, beside simple baselines",
@@ -60,6 +64,7 @@ COMMANDS: Mapping[str, Command] = {
 STAGES = """Stages, each with --help:
   python -m pipelines.extract_regions   photographs -> regions (Beam)
   python -m pipelines.prepare_captions  caption files -> captions (Beam)
+  python -m jobs.train_detector         photographs + captions + true boxes -> detector (Ray)
   python -m jobs.train_alignment        regions + captions -> alignment model (Ray)
   python -m jobs.align_segments         which words belong to which region (Ray)
   python -m jobs.train_mrnn             regions or segments + captions -> describer (Ray)

@@ -57,13 +57,57 @@ def ranking(argv: Sequence[str] | None = None) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroundingOptions(RankingOptions):
-    """What `vsalign evaluate grounding` reads."""
+class TruthOptions:
+    """Where true boxes are."""
 
     truth: str
     """Phrases with their boxes: a phrases.jsonl, or Flickr30k Entities (its folder or annotations.zip)."""
     rescale: bool = False
     """Entities' boxes go with pictures of another size than the annotated one (the 224 x 224 copies of Flickr8k)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallOptions(TruthOptions):
+    """What `vsalign evaluate recall` reads."""
+
+    regions: str
+    """Folder or URL of the regions table."""
+    captions: str
+    """Folder or URL of the captions table, whose sentences hold the phrases."""
+    split: str = "dev"
+    """The captions that are measured, with their images."""
+    json: str = ""
+    """File that the figures are also written to."""
+
+
+def recall(argv: Sequence[str] | None = None) -> int:
+    """How many phrases have a region on their true box."""
+    from vsalign.evaluation.recall import evaluate_recall
+
+    options = parse(
+        RecallOptions, argv, prog="vsalign evaluate recall", description="Phrases that have a region on their true box."
+    )
+    table = TableReader(options.captions, "captions")
+    captions = {caption.caption_id: caption for caption in captions_of(table, options.split)}
+    boxes, sizes = _boxes_and_sizes(TableReader(options.regions, "regions"))
+    result = evaluate_recall(_phrases(options, captions, sizes), boxes)
+    print(result)
+    _write(
+        options.json,
+        {
+            "recall50": result.total,
+            **{f"recall50_{kind}": share for kind, share in sorted(result.by_kind.items())},
+            **{f"recall50_first_{count}": share for count, share in result.by_count.items()},
+            "phrases": sum(result.phrases.values()),
+            "regions": result.regions,
+        },
+    )
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundingOptions(RankingOptions, TruthOptions):
+    """What `vsalign evaluate grounding` reads."""
 
 
 def grounding(argv: Sequence[str] | None = None) -> int:
@@ -214,7 +258,7 @@ def _boxes_and_sizes(regions: TableReader) -> tuple[dict[str, np.ndarray], dict[
     return boxes, sizes
 
 
-def _phrases(options: GroundingOptions, captions: dict[str, Caption], sizes: dict[str, tuple[int, int]]) -> list[Any]:
+def _phrases(options: TruthOptions, captions: dict[str, Caption], sizes: dict[str, tuple[int, int]]) -> list[Any]:
     from vsalign.datasets.phrases import by_image, read_truth
 
     own = [(each.image_id, each.caption_id, each.text) for each in captions.values()]

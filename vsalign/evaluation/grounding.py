@@ -176,11 +176,17 @@ def _check(number: int, phrase: Phrase, truth: np.ndarray, candidates: np.ndarra
             f"{place} is put on region {index}, but the picture has {len(candidates)} regions; "
             "use the regions that the alignment was inferred with."
         )
+    check_frame(number, phrase, candidates)
+
+
+def check_frame(number: int, phrase: Phrase, candidates: np.ndarray) -> None:
+    """Raise VsalignError where a phrase's true boxes are of another frame than region 0 of candidates (R, 4)."""
     width, height = candidates[0, 2:] - candidates[0, :2] if len(candidates) else (0, 0)
     if max(abs(width - phrase.width), abs(height - phrase.height)) > FRAME_TOLERANCE_PX:
         raise VsalignError(
-            f"{place}: the true boxes are of a picture of {phrase.width} x {phrase.height} px, but region 0 "
-            f"of {len(candidates)}, the whole picture, is {width:g} x {height:g} px; rescale the true boxes."
+            f"phrase {number} of picture {phrase.image_id!r}: the true boxes are of a picture of {phrase.width} x "
+            f"{phrase.height} px, but region 0 of {len(candidates)}, the whole picture, is {width:g} x {height:g} px; "
+            "rescale the true boxes."
         )
 
 

@@ -134,6 +134,20 @@ def test_grounding_measures_the_regions_that_the_model_chooses(files: Files) -> 
     assert figures["whole_image_iou"] == 0.0
 
 
+def test_recall_needs_no_model(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = phrases(files)
+    (files.folder / "phrases.jsonl").write_text("".join(p.to_json() + "\n" for p in truth))
+
+    status, figures = files.evaluate(
+        "recall", "--regions", files.regions, "--captions", files.captions,
+        "--truth", str(files.folder / "phrases.jsonl"),
+    )  # fmt: skip
+
+    assert (status, figures["recall50"], figures["recall50_thing"], figures["phrases"]) == (0, 1.0, 1.0, 4)
+    assert figures["recall50_first_1"] == 0.0  # region 0, the whole picture, is too large
+    assert "per cent of phrases with a region of IoU >= 0.5" in capsys.readouterr().out
+
+
 def test_descriptions_are_scored_against_the_split_s_captions(files: Files, write_descriptions: Write) -> None:
     perfect = {image_id: (f"{text}", []) for image_id, text in SENTENCES.items()}
     url = write_descriptions(files.folder / "descriptions", {**perfect, "elsewhere.jpg": ("nothing", [])})
