@@ -5,7 +5,6 @@ The R-CNN models' features are those of their box head; `one_stage` says what th
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from vsalign.regions.base import Prepared, RegionExtractor, Regions
+from vsalign.regions.network import tensors_sha256
 from vsalign.regions.one_stage import Found, MapShapes, OneStage
 from vsalign.regions.placement import Placement
 from vsalign.regions.pooled import with_whole
@@ -22,6 +22,7 @@ from vsalign.regions.torchvision_models import (
     detection_model,
     image_list,
     map_shapes,
+    padded,
     place,
     set_input_size,
 )
@@ -88,11 +89,17 @@ class Torchvision(RegionExtractor):
 
     @torch.inference_mode()
     def extract(self, batch: list[Prepared]) -> list[Regions]:
-        images = image_list(self.transform, [picture.pixels for picture in batch], self.placement.device)
-        return [
-            _regions(found, inner, picture)
-            for found, inner, picture in zip(self.detector(images), images.image_sizes, batch, strict=True)
-        ]
+        # Only pictures of one padded size go through the network together. More padding would change what a picture
+        # gets with the pictures beside it, and cost its share of the work.
+        together: dict[tuple[int, int], list[int]] = {}
+        for at, picture in enumerate(batch):
+            together.setdefault(padded(picture.pixels, self.transform.size_divisible), []).append(at)
+        regions: dict[int, Regions] = {}
+        for group in together.values():
+            images = image_list(self.transform, [batch[at].pixels for at in group], self.placement.device)
+            for at, found, inner in zip(group, self.detector(images), images.image_sizes, strict=True):
+                regions[at] = _regions(found, inner, batch[at])
+        return [regions[at] for at in range(len(batch))]
 
 
 class TwoStage:
@@ -106,7 +113,7 @@ class TwoStage:
         self.dim = int(model.roi_heads.box_predictor.cls_score.in_features)
         # torchvision's pooling takes the maps' strides from the first batch it sees, for good: wrong ones where those
         # pictures are so slender that most of the batch's height is padding.
-        box = next(model.parameters()).new_tensor([[0.0, 0.0, side, side]])
+        box = model.roi_heads.box_predictor.cls_score.weight.new_tensor([[0.0, 0.0, side, side]])
         model.roi_heads.box_roi_pool(
             {name: box.new_zeros(1, *shape) for name, shape in maps.items()}, [box], [(side, side)]
         )
@@ -167,12 +174,3 @@ def _regions(found: Found, inner: tuple[int, int], picture: Prepared) -> Regions
     ratio = np.array([picture.width / inner[1], picture.height / inner[0]] * 2, dtype=np.float32)
     limit = np.array([picture.width, picture.height] * 2, dtype=np.float32)
     return Regions(*with_whole(np.clip(boxes * ratio, 0, limit), scores, picture.width, picture.height), features)
-
-
-def tensors_sha256(state: dict[str, Tensor]) -> str:
-    """The SHA-256 of tensors by name, dtype, shape and bytes: the same for a download, a .pth and a .safetensors."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

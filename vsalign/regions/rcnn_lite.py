@@ -1,11 +1,11 @@
-"""`rcnn-lite`: what a trained detector finds, with the features of `lite`'s network, in one pass over the picture."""
+"""`rcnn-lite`: what a trained detector finds, with its backbone's features, in one pass over the picture."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -13,17 +13,22 @@ from torch import Tensor
 from vsalign.errors import MissingInputError, ModelError
 from vsalign.regions.base import Prepared
 from vsalign.regions.lite import lite_network
+from vsalign.regions.network import Network
 from vsalign.regions.placement import Placement
 from vsalign.regions.pooled import Found, PooledRegions, Pooling, with_whole
+
+if TYPE_CHECKING:
+    from vsalign.checkpoint import LoadedDetector
 
 PACKAGE = "vsalign_models"
 
 
 class RcnnLite(PooledRegions):
-    """The whole picture and the detector's top boxes (paper, section 3.1.1), features of `lite`'s network: D = 1280.
+    """The whole picture and the detector's top boxes (paper, section 3.1.1), features of its backbone.
 
     detector: the folder of one that `jobs.train_detector` made; "": that of the distribution vsalign-models. The
-    backbone's weights are `lite`'s own. Raises MissingInputError, ModelError.
+    backbone is `lite`'s network (D = 1280) with its package's weights, or one of timm that the folder holds. Raises
+    MissingInputError, ModelError.
     """
 
     def __init__(
@@ -38,7 +43,7 @@ class RcnnLite(PooledRegions):
         from vsalign.checkpoint import load_detector
 
         loaded = load_detector(detector or default_detector())
-        network = lite_network()
+        network = _backbone(loaded)
         if network.weights_sha256 != loaded.extractor["weights_sha256"]:
             raise ModelError(
                 f"the detector {loaded.url} was trained on a backbone of other weights than those installed here: "
@@ -65,6 +70,18 @@ class RcnnLite(PooledRegions):
             _upright(picture, boxes.cpu().numpy() / self.input_size, scores.cpu().numpy())
             for picture, (boxes, scores) in zip(batch, found, strict=True)
         ]
+
+
+def _backbone(loaded: LoadedDetector) -> Network:
+    """The network whose maps the detector reads; raises ModelError where the folder has none of that name."""
+    from vsalign.regions.backbone import network_of
+
+    name = str(loaded.extractor["name"])
+    if loaded.backbone is not None:
+        return network_of(name, loaded.backbone, loaded.model.config.input_size)
+    if name != "lite":
+        raise ModelError(f"the detector {loaded.url} lacks its backbone {name}: copy the model folder again")
+    return lite_network()
 
 
 def _upright(picture: Prepared, shares: np.ndarray, scores: np.ndarray) -> Found:

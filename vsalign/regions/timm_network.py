@@ -1,7 +1,8 @@
-"""Any backbone of timm as a feature map, for the extractor `timm:<name>`."""
+"""Any backbone of timm as a feature map, for the extractor `timm:<name>`, or as maps for a detector."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,22 @@ from vsalign.regions.network import CROP_SIDE, Network, load_tensors, tensors_sh
 PRETRAINED = "pretrained"
 """In place of a weights file: the weights that timm downloads for the name."""
 
+STRIDES = (8, 16, 32)
+"""px of a cell's side in the maps that a detector reads."""
+
 
 class TimmNetwork(Network):
     """The last features of a timm model: a CNN's map, or a transformer's tokens put back on their grid.
 
     name: as timm.list_models gives it, perhaps with a tag of its weights (resnet50.a1_in1k). weights: a local state
-    dict of the whole model (its classifier is left out), or PRETRAINED. side: px of the square pictures; 0: the
-    model's own. Raises ConfigurationError, MissingInputError, ModelError.
+    dict of the whole model (its classifier is left out), its tensors, or PRETRAINED. side: px of the square pictures;
+    0: the model's own. Raises ConfigurationError, MissingInputError, ModelError.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, weights: str, side: int = 0) -> None:
+    def __init__(self, name: str, weights: str | Mapping[str, Tensor], side: int = 0) -> None:
         super().__init__()
         if not weights:
             raise ConfigurationError(
@@ -35,8 +39,10 @@ class TimmNetwork(Network):
             )
         self.model = _model(name, weights == PRETRAINED)
         facts = self.model.pretrained_cfg
-        if weights != PRETRAINED:
-            _load(self.model, Path(weights), name)
+        if isinstance(weights, Mapping):
+            _load(self.model, weights, f"the model that goes with timm:{name}", name)
+        elif weights != PRETRAINED:
+            _load(self.model, load_tensors(Path(weights)), weights, name)
         state = {key: value for key, value in self.model.state_dict().items() if not _is_counter(key)}
         self.weights_sha256 = tensors_sha256(state)
         own = facts.get("license") or "unknown to timm"
@@ -48,21 +54,25 @@ class TimmNetwork(Network):
         self.eval()
         try:
             with torch.inference_mode():
-                last = self.maps(torch.zeros((1, 3, self.side, self.side), dtype=torch.uint8))[-1]
+                found = self.maps(torch.zeros((1, 3, self.side, self.side), dtype=torch.uint8))
         except (RuntimeError, AssertionError, ValueError) as error:
             raise ConfigurationError(
                 f"timm:{name} takes no picture of {self.side} x {self.side} px ({str(error).splitlines()[0]}): give "
-                "its own --extractor.input-size, or 0"
+                "its own (--extractor.input-size, 0 for the model's; a detector's --model.input-size)"
             ) from error
-        self.dim, self._cells = last.shape[1], (last.shape[2], last.shape[3])
+        self.shapes = [(each.shape[1], each.shape[2], each.shape[3]) for each in found]
+        self.dim, self._cells = self.shapes[-1][0], self.shapes[-1][1:]
 
     def cells(self, side: int) -> tuple[int, int]:
         return self._cells if side == self.side else (side * self._cells[0] // self.side,) * 2
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
-        # Normalised in float32: a short type would round the picture's own values.
+        return [self._on_grid(self.model.forward_features(self._normalised(pixels)))]
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        # In float32: a short type would round the picture's own values.
         exact = (pixels.to(torch.float32, memory_format=torch.channels_last) - self.mean.float()) / self.std.float()
-        return [self._on_grid(self.model.forward_features(exact.to(self.dtype)))]
+        return exact.to(self.dtype)
 
     def _on_grid(self, found: Tensor) -> Tensor:
         """Features as (B, D, H', W'), from (B, D, H', W'), (B, H', W', D) or tokens (B, prefix + H' W', D)."""
@@ -73,6 +83,41 @@ class TimmNetwork(Network):
         if rows * rows != tokens.shape[1]:
             raise ValueError(f"its {tokens.shape[1]} tokens are no square grid")
         return tokens.transpose(1, 2).reshape(len(tokens), -1, rows, rows)
+
+
+class TimmMaps(TimmNetwork):
+    """A timm model's maps at STRIDES, of pictures of `side` px: two on the way, and the last features.
+
+    Raises ConfigurationError where the model has no such maps.
+    """
+
+    def __init__(self, name: str, weights: str | Mapping[str, Tensor], side: int) -> None:
+        super().__init__(name, weights, side)
+        if [shape[1:] for shape in self.shapes] != [(side // stride, side // stride) for stride in STRIDES]:
+            raise ConfigurationError(_no_maps(name))
+        at8, at16, at32 = (shape[0] for shape in self.shapes)
+        self.channels = (at8, at16, at32)
+
+    def maps(self, pixels: Tensor) -> list[Tensor]:
+        """(B, C, H / stride, W / stride) for each C of `channels`, the last as `TimmNetwork` gives it."""
+        last, passed = self.model.forward_intermediates(
+            self._normalised(pixels), indices=self._stages(), output_fmt="NCHW"
+        )
+        return [*passed, self._on_grid(last)]
+
+    def _stages(self) -> list[int]:
+        """The last of the model's stages at each stride but the last."""
+        reductions = [stage["reduction"] for stage in getattr(self.model, "feature_info", [])]
+        if not hasattr(self.model, "forward_intermediates") or not {*STRIDES} <= {*reductions}:
+            raise ConfigurationError(_no_maps(self.model.pretrained_cfg["architecture"]))
+        return [len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES[:-1]]
+
+
+def _no_maps(name: str) -> str:
+    return (
+        f"timm:{name} has no maps at strides {', '.join(map(str, STRIDES))} px, which a detector reads: take a CNN "
+        "such as timm:resnet18 (as the extractor timm:NAME it works)"
+    )
 
 
 def _model(name: str, pretrained: bool) -> Any:
@@ -94,9 +139,8 @@ def _model(name: str, pretrained: bool) -> Any:
         ) from error
 
 
-def _load(model: Any, weights: Path, name: str) -> None:
-    """The file's tensors into the model; of the classifier, which is left out, alone it may hold more."""
-    given = load_tensors(weights)
+def _load(model: Any, given: Mapping[str, Tensor], source: str, name: str) -> None:
+    """The given tensors into the model; of the classifier, which is left out, alone there may be more."""
     classifier = model.pretrained_cfg.get("classifier") or ()
     parts = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     own = {key: value for key, value in given.items() if not key.startswith(tuple(f"{part}." for part in parts))}
@@ -105,7 +149,7 @@ def _load(model: Any, weights: Path, name: str) -> None:
     odd = odd or [key for key, value in expected.items() if value.shape != own[key].shape]
     if odd:
         raise ModelError(
-            f"{weights} holds no weights of timm's {name}: {odd[0]} is missing, unknown or of another shape"
+            f"{source} holds no weights of timm's {name}: {odd[0]} is missing, unknown or of another shape"
         )
     model.load_state_dict(own, strict=False)
 

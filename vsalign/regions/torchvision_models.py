@@ -121,6 +121,12 @@ def image_list(transform: Any, pictures: list[Tensor], device: torch.device) -> 
     return ImageList(batch, [(picture.shape[1], picture.shape[2]) for picture in pictures])
 
 
+def padded(pixels: Tensor, divisible: int) -> tuple[int, int]:
+    """The height and width, px, to which a batch of pictures like (3, h, w) is padded."""
+    height, width = (-(-side // divisible) * divisible for side in pixels.shape[1:])
+    return height, width
+
+
 def _known(name: str) -> None:
     names = model_names()
     if name in names:

@@ -7,7 +7,7 @@ import torch
 from torchvision.ops import roi_align
 
 from vsalign.regions.pooled import fixed_boxes
-from vsalign.regions.pooling import SAMPLES, enough_samples, pool, pooling_matrix
+from vsalign.regions.pooling import SAMPLES, enough_samples, pool, pool_grid, pooling_matrix
 
 WIDTH, HEIGHT = 320, 240
 MAP = (6, 8)
@@ -95,3 +95,16 @@ def test_pictures_of_different_sizes_take_a_scale_each() -> None:
     matrix = pooling_matrix(boxes, sizes, MAP)
     torch.testing.assert_close(matrix[0], pooling_matrix(torch.tensor([[0.0, 0.0, 0.5, 1.0]]), torch.ones(2), MAP)[0])
     torch.testing.assert_close(matrix[1], pooling_matrix(torch.tensor([[0.0, 0.0, 0.5, 0.5]]), torch.ones(2), MAP)[0])
+
+
+@pytest.mark.parametrize(("bins", "samples"), [(5, 2), (7, 2), (3, 4), (1, 1)])
+def test_a_grid_of_bins_equals_roi_align(feature_map: torch.Tensor, bins: int, samples: int) -> None:
+    corners = torch.rand(200, 2, 2, generator=torch.Generator().manual_seed(3)).sort(1).values
+    boxes = (corners * torch.tensor([MAP[1], MAP[0]])).flatten(1)
+    boxes = torch.cat([boxes, torch.tensor([[0.0, 0.0, MAP[1], MAP[0]], [7.0, 5.0, 8.0, 6.0], [2.0, 2.0, 2.01, 2.01]])])
+    theirs = roi_align(feature_map[None], [boxes], bins, 1.0, sampling_ratio=samples, aligned=True)
+    torch.testing.assert_close(pool_grid(feature_map, boxes, bins, samples), theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_grid_of_no_boxes_is_empty(feature_map: torch.Tensor) -> None:
+    assert pool_grid(feature_map, torch.zeros(0, 4), 5).shape == (0, 32, 5, 5)

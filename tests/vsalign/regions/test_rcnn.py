@@ -1,4 +1,4 @@
-"""The torchvision detector's regions are torchvision's own detections, and the whole picture before them."""
+"""Faster R-CNN's regions are torchvision's own detections, and the whole picture before them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from safetensors.torch import save_file
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights, fasterrcnn_resnet50_fpn
 
 from vsalign.errors import ConfigurationError, MissingInputError, ModelError
-from vsalign.regions import ExtractorConfig, build_extractor, extractor_of
-from vsalign.regions.network import load_tensors
-from vsalign.regions.rcnn import Torchvision, tensors_sha256, widened
+from vsalign.regions import ExtractorConfig, ExtractorFiles, build_extractor, extractor_of
+from vsalign.regions.network import load_tensors, tensors_sha256
+from vsalign.regions.rcnn import Torchvision, widened
+from vsalign.regions.torchvision_models import padded
 
+MODEL = "fasterrcnn_resnet50_fpn"
 SIZE = 128
 CLASSES = 6
 PROPOSALS = {"training": 100, "testing": 100}
@@ -48,7 +50,7 @@ def weights(state: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def detector(weights: Path) -> Torchvision:
-    return quick(Torchvision(str(weights), SIZE, top_k=19, nms=0.5, min_score=0.05))
+    return quick(Torchvision(MODEL, str(weights), SIZE, top_k=19, nms=0.5, min_score=0.05))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def regions_of(detector: Torchvision, pictures: list[np.ndarray]) -> list:
 
 def test_regions_are_torchvisions_own_detections(detector, reference, pictures) -> None:
     with torch.inference_mode():
-        expected = reference([torch.from_numpy(image.copy()).permute(2, 0, 1) / 255 for image in pictures])
+        expected = [reference([torch.from_numpy(image.copy()).permute(2, 0, 1) / 255])[0] for image in pictures]
     found = regions_of(detector, pictures)
     assert sum(len(each["scores"]) for each in expected) > 50  # there is something to compare
     assert len({round(score, 3) for score in expected[0]["scores"].tolist()}) > 5
@@ -116,7 +118,7 @@ def test_features_are_the_box_heads_of_those_boxes(detector, reference, pictures
 
 
 def test_no_detection_leaves_the_whole_picture(weights, pictures) -> None:
-    sure = quick(Torchvision(str(weights), SIZE, min_score=0.999999))
+    sure = quick(Torchvision(MODEL, str(weights), SIZE, min_score=0.999999))
     for regions in regions_of(sure, pictures):
         assert (len(regions.boxes), regions.features.shape, regions.scores.tolist()) == (1, (1, 1024), [1.0])
 
@@ -128,6 +130,28 @@ def test_slender_pictures_have_regions(detector, make_picture, width: int, heigh
     assert regions.boxes[0].tolist() == [0, 0, width, height]
     assert (regions.boxes <= [width, height, width, height]).all()
     assert np.isfinite(regions.features).all()
+
+
+def test_a_slender_picture_first_leaves_the_others_as_they_are(detector, weights, make_picture, pictures) -> None:
+    """torchvision takes the strides of its maps from the first batch, whose padding is over half of it here."""
+    fresh = quick(Torchvision(MODEL, str(weights), SIZE))
+    assert fresh.prepare("x", make_picture(0, 1000, 188)).pixels.shape[1:] == (40, 213)
+    regions_of(fresh, [make_picture(0, 1000, 188)])
+    for one, two in zip(regions_of(fresh, pictures), regions_of(detector, pictures), strict=True):
+        assert one.features.tobytes() == two.features.tobytes()
+    scales = [1 / 4, 1 / 8, 1 / 16, 1 / 32]
+    assert fresh.model.roi_heads.box_roi_pool.scales == scales
+
+
+def test_what_a_picture_gets_does_not_hang_on_the_pictures_beside_it(detector, pictures) -> None:
+    sizes = {padded(detector.prepare("x", image).pixels, 32) for image in pictures}
+    assert len(sizes) == len(pictures)  # together they would all be padded further
+    doubled = [pictures[at] for at in (0, 1, 0, 2, 1)]
+    alone = [regions_of(detector, [image])[0] for image in doubled]
+    for one, two in zip(regions_of(detector, doubled), alone, strict=True):
+        np.testing.assert_allclose(one.scores, two.scores, rtol=1e-4)
+        np.testing.assert_allclose(one.boxes, two.boxes, atol=0.01)
+        np.testing.assert_allclose(one.features, two.features, rtol=1e-3, atol=1e-4 * float(two.features.max()))
 
 
 def test_common_pictures_are_not_drawn_out(make_picture) -> None:
@@ -145,7 +169,7 @@ def test_large_pictures_are_held_resized(detector, make_picture) -> None:
 
 def test_a_safetensors_file_of_the_same_tensors_gives_the_same_regions(detector, state, pictures, tmp_path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, tmp_path / "detector.safetensors")
-    other = quick(Torchvision(str(tmp_path / "detector.safetensors"), SIZE))
+    other = quick(Torchvision(MODEL, str(tmp_path / "detector.safetensors"), SIZE))
     one, two = regions_of(detector, pictures[:1])[0], regions_of(other, pictures[:1])[0]
     assert one.features.tobytes() == two.features.tobytes()
     assert other.identity() == detector.identity()
@@ -153,7 +177,7 @@ def test_a_safetensors_file_of_the_same_tensors_gives_the_same_regions(detector,
 
 def test_downloaded_weights_have_the_identity_of_a_local_copy(detector, state, monkeypatch) -> None:
     monkeypatch.setattr(FasterRCNN_ResNet50_FPN_Weights, "get_state_dict", lambda *_, **__: state)
-    assert Torchvision("COCO_V1", SIZE).identity() == detector.identity()
+    assert Torchvision(MODEL, "COCO_V1", SIZE).identity() == detector.identity()
 
 
 def test_weights_that_cannot_be_downloaded_are_one_sentence(monkeypatch) -> None:
@@ -161,8 +185,10 @@ def test_weights_that_cannot_be_downloaded_are_one_sentence(monkeypatch) -> None
         raise URLError("no route")
 
     monkeypatch.setattr(FasterRCNN_ResNet50_FPN_Weights, "get_state_dict", offline)
-    with pytest.raises(MissingInputError, match="COCO_V1 cannot be downloaded .*no route.*name a local copy"):
-        Torchvision("COCO_V1", SIZE)
+    with pytest.raises(
+        MissingInputError, match="COCO_V1 of faster.* cannot be downloaded .*no route.*name a local copy"
+    ):
+        Torchvision(MODEL, "COCO_V1", SIZE)
 
 
 def test_the_identity_tells_names_types_shapes_and_values_apart() -> None:
@@ -181,6 +207,7 @@ def test_the_identity_tells_names_types_shapes_and_values_apart() -> None:
 def test_an_identity_rebuilds_its_extractor(detector, weights) -> None:
     assert detector.identity() == {
         "name": "torchvision",
+        "model": MODEL,
         "dim": 1024,
         "weights_sha256": detector.weights_sha256,
         "input_size": SIZE,
@@ -188,7 +215,7 @@ def test_an_identity_rebuilds_its_extractor(detector, weights) -> None:
         "nms": 0.5,
         "min_score": 0.05,
     }
-    assert extractor_of(detector.identity(), weights=str(weights)).identity() == detector.identity()
+    assert extractor_of(detector.identity(), ExtractorFiles(weights=str(weights))).identity() == detector.identity()
 
 
 class Payload:
@@ -206,7 +233,7 @@ def test_a_pickle_of_code_is_refused_and_not_run(tmp_path) -> None:
     for write in (torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing))):
         write(Payload(tmp_path / "ran"), tmp_path / "evil.pth")
         with pytest.raises(ModelError, match="evil.pth is no weights file that can be loaded as tensors only"):
-            Torchvision(str(tmp_path / "evil.pth"), SIZE)
+            Torchvision(MODEL, str(tmp_path / "evil.pth"), SIZE)
     assert not (tmp_path / "ran").exists()
 
 
@@ -216,7 +243,7 @@ def test_a_file_of_something_else_is_refused(tmp_path, content: bytes, suffix: s
     path = tmp_path / f"weights.{suffix}"
     path.write_bytes(content)
     with pytest.raises(ModelError, match="weights"):
-        Torchvision(str(path), SIZE)
+        Torchvision(MODEL, str(path), SIZE)
 
 
 def test_a_checkpoint_around_the_state_dict_is_refused(tmp_path) -> None:
@@ -229,10 +256,10 @@ def test_weights_of_other_shapes_are_refused(state, tmp_path) -> None:
     changed = {**state, "roi_heads.box_head.fc7.weight": torch.zeros(3, 3).half()}
     torch.save(changed, tmp_path / "shapes.pth")
     with pytest.raises(ModelError, match="no state dict of torchvision's fasterrcnn_resnet50_fpn"):
-        Torchvision(str(tmp_path / "shapes.pth"), SIZE)
+        Torchvision(MODEL, str(tmp_path / "shapes.pth"), SIZE)
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(ModelError, match="no state dict of torchvision's fasterrcnn_resnet50_fpn"):
-        Torchvision(str(tmp_path / "other.pth"), SIZE)
+        Torchvision(MODEL, str(tmp_path / "other.pth"), SIZE)
 
 
 def test_missing_weights_are_named(tmp_path) -> None:
