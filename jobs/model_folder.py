@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
-from vsalign.checkpoint import CARD, CONFIG, VOCABULARY, WEIGHTS, read_config
+from vsalign.checkpoint import BACKBONE, CARD, CONFIG, VOCABULARY, WEIGHTS, read_config
 from vsalign.errors import ConfigurationError, MissingInputError, ModelError
 from vsalign.storage import Folder, Output
 from vsalign.storage.claim import claim
@@ -113,7 +113,7 @@ class ModelFolder:
                 f"{self.url} is no model of vsalign (neither its {RUN} nor its {CONFIG} says so): --overwrite deletes "
                 "only such models; give another --output"
             )
-        for name in (CONFIG, WEIGHTS, VOCABULARY, CARD, *self.folder.names(TRAINING), RUN):
+        for name in (CONFIG, WEIGHTS, BACKBONE, VOCABULARY, CARD, *self.folder.names(TRAINING), RUN):
             self.folder.remove(name)
         if self.folder.local:
             self._remove_empty_folders()

@@ -12,30 +12,32 @@ from dataclasses import dataclass, fields, replace
 from jobs.inputs import everywhere, open_table
 from jobs.train import TrainOptions, train_model
 from vsalign.command import exit_status
-from vsalign.errors import MissingInputError
+from vsalign.datasets.phrases import TruthOptions, require_truth
 from vsalign.images import list_images
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
-from vsalign.regions.lite import Lite
-from vsalign.storage import Folder
-from vsalign.storage.folder import split_url
+from vsalign.regions.backbone import LITE
+from vsalign.regions.timm_network import PRETRAINED
 from vsalign.training import detector
-from vsalign.training.detector import DetectorData, DetectorTraining, split_captions
+from vsalign.training.detector import DetectorTraining, split_captions
+from vsalign.training.detector_pictures import DetectorData
 
 PROG = "python -m jobs.train_detector"
 STAGE = "train_detector"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DetectorTraining, PictureOptions, TrainOptions):
+class Options(DetectorTraining, TruthOptions, PictureOptions, TrainOptions):
     """What train_detector is told."""
 
     captions: str
     """Captions table of the same pictures: their splits, and the sentences whose phrases have boxes."""
-    truth: str
-    """Phrases with their boxes: a phrases.jsonl, or Flickr30k Entities (its folder or annotations.zip)."""
-    rescale: bool = False
-    """Entities: boxes go with a picture to its own size, where yours are resized copies."""
+    backbone: str = LITE
+    """The frozen network below: lite, or timm:NAME, any CNN of timm with maps at strides 8, 16, 32. The detector's
+    folder then holds its weights too."""
+    backbone_weights: str = ""
+    """timm:NAME's: a local state dict (.safetensors, .pth) that every worker can read, or pretrained, which timm
+    downloads."""
     terms: str = ""
     """Terms of the pictures and boxes, which the weights carry: for the model card, and said whenever they are used."""
 
@@ -56,10 +58,14 @@ def train_detector(argv: Sequence[str] | None = None) -> int:
     captions = open_table(options.captions, "captions")
     images = replace(options.source(), input=everywhere(options.images, "--images"))
     truth = everywhere(options.truth, "--truth")
-    if not Folder(split_url(truth)[0]).exists(split_url(truth)[1]) and not Folder(truth).names():
-        raise MissingInputError(f"there is no file or folder {options.truth}: correct --truth")
+    require_truth(truth, options.rescale)
     listing = list_images(images)
-    data = DetectorData(images, captions.url, truth, options.rescale, options.terms)
+    weights = options.backbone_weights
+    if weights not in ("", PRETRAINED):
+        weights = everywhere(weights, "--backbone-weights")
+    data = DetectorData(
+        images, captions.url, truth, options.rescale, options.terms, backbone=options.backbone, backbone_weights=weights
+    )
     for split in (options.train_split, options.validation_split):
         split_captions(data, split)  # it refuses a split that has none
     facts = {
@@ -67,7 +73,7 @@ def train_detector(argv: Sequence[str] | None = None) -> int:
         "captions": captions.facts(),
         "truth": truth,
         "rescale": options.rescale,
-        "backbone": Lite(input_size=options.model.input_size).identity(),
+        "backbone": data.network(options.model.input_size).identity(),
     }
     return train_model(STAGE, "detector", detector.train_detector, options.training, data, facts, options)
 

@@ -1,17 +1,19 @@
 """A model is a folder: model.safetensors, vocabulary.json, model_card.md and, written last, config.json.
 
 config.json names the kind of model, its sizes, the extractor whose features it was trained on, and the SHA-256 of
-the weights and the vocabulary; a folder without it is no model yet.
+the weights and the vocabulary; a folder without it is no model yet. A detector has no vocabulary; one on a backbone of
+timm carries that too, in backbone.safetensors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from vsalign.alignment.model import AlignmentModel, AlignmentModelConfig
 from vsalign.errors import ConfigurationError, MissingInputError, ModelError
@@ -25,6 +27,7 @@ KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "mrnn": (MRNN, MRNNConfig),
 }
 CONFIG, WEIGHTS, VOCABULARY, CARD = "config.json", "model.safetensors", "vocabulary.json", "model_card.md"
+BACKBONE = "backbone.safetensors"
 FORMAT_VERSION = 1
 DETECTOR = "detector"
 """The kind that has no words, and so no vocabulary."""
@@ -74,6 +77,16 @@ def save_model(
 
 
 @dataclass(frozen=True)
+class Backbone:
+    """A detector's own backbone, which no package brings."""
+
+    tensors: Mapping[str, Tensor]
+    """Its state dict, without classifier."""
+    terms: str
+    """Of its weights."""
+
+
+@dataclass(frozen=True)
 class LoadedDetector:
     """A detector (vsalign.regions.detector) and what it was trained on."""
 
@@ -87,12 +100,22 @@ class LoadedDetector:
     """Of the data it was trained on, as whoever trained it said."""
     training: dict[str, Any]
     """The configuration it was trained with, and the figures it reached."""
+    backbone: Backbone | None
+    """None where a package brings it."""
 
 
 def save_detector(
-    url: str, model: Detector, extractor: dict[str, Any], training: dict[str, Any], terms: str = ""
+    url: str,
+    model: Detector,
+    extractor: dict[str, Any],
+    training: dict[str, Any],
+    terms: str = "",
+    backbone: Backbone | None = None,
 ) -> None:
-    """Write a detector's folder (model.safetensors, model card, config.json last) at any fsspec URL."""
+    """Write a detector's folder (model.safetensors, model card, config.json last) at any fsspec URL.
+
+    backbone: that which the folder is to bring along.
+    """
     folder = Folder(url)
     weights = _weights_of(model)
     config = {
@@ -106,6 +129,11 @@ def save_detector(
         "training": training,
     }
     folder.remove(CONFIG)
+    folder.remove(BACKBONE)
+    if backbone is not None:
+        carried = _bytes_of(backbone.tensors)
+        config["backbone"] = {"sha256": hashlib.sha256(carried).hexdigest(), "terms": backbone.terms}
+        folder.replace(BACKBONE, carried)
     folder.replace(WEIGHTS, weights)
     folder.replace(CARD, _card(config).encode())
     folder.replace(CONFIG, json.dumps(config, indent=1).encode())
@@ -119,20 +147,34 @@ def load_detector(url: str) -> LoadedDetector:
     config = read_config(url)
     weights = _read_weights(url, config, DETECTOR)
     try:
-        model = Detector(DetectorConfig(**config["model"]))
+        sizes: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in config["model"].items()
+        }
+        model = Detector(DetectorConfig(**sizes))
         model.load_state_dict(load(weights))
-    except (SafetensorError, RuntimeError, TypeError, ConfigurationError) as error:
+        backbone = None
+        if own := config.get("backbone"):
+            tensors = load(_read_file(url, BACKBONE, own["sha256"]))
+            backbone = Backbone(tensors, str(own.get("terms") or UNSAID))
+    except (
+        SafetensorError, RuntimeError, TypeError, ValueError, KeyError, AttributeError, ConfigurationError
+    ) as error:  # fmt: skip
         raise ModelError(
             f"{url}/{WEIGHTS} does not fit its {CONFIG} ({str(error).splitlines()[0]}): copy the model folder again"
         ) from error
     terms = str(config.get("terms") or UNSAID)
-    return LoadedDetector(url, model.eval(), config["weights_sha256"], config["extractor"], terms, config["training"])
+    facts = config["weights_sha256"], config["extractor"], terms, config["training"]
+    return LoadedDetector(url, model.eval(), *facts, backbone)
 
 
 def _weights_of(model: nn.Module) -> bytes:
+    return _bytes_of(model.state_dict())
+
+
+def _bytes_of(tensors: Mapping[str, Tensor]) -> bytes:
     from safetensors.torch import save
 
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
 
 def _read_weights(url: str, config: dict[str, Any], kind: str) -> bytes:
@@ -141,13 +183,18 @@ def _read_weights(url: str, config: dict[str, Any], kind: str) -> bytes:
         raise ModelError(
             f"{url} holds a model of the kind {config['kind']!r} where {kind!r} is needed: name another folder"
         )
+    return _read_file(url, WEIGHTS, config["weights_sha256"])
+
+
+def _read_file(url: str, name: str, sha256: str) -> bytes:
+    """A file of a model; raises ModelError where it is absent, or has not that SHA-256."""
     try:
-        weights = Folder(url).read(WEIGHTS)
+        content = Folder(url).read(name)
     except FileNotFoundError as error:
         raise ModelError(f"the model {url} lacks a file ({error}): copy the model folder again") from error
-    if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
-        raise ModelError(f"{url}/{WEIGHTS} is not the file that {CONFIG} names: copy the model folder again")
-    return weights
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ModelError(f"{url}/{name} is not the file that {CONFIG} names: copy the model folder again")
+    return content
 
 
 def read_config(url: str) -> dict[str, Any]:
@@ -210,6 +257,10 @@ def _card(config: dict[str, Any]) -> str:
     vocabulary = ""
     if "vocabulary_size" in config:
         vocabulary = f"- Vocabulary: {config['vocabulary_size']} words, SHA-256 `{config['vocabulary_sha256']}`\n"
+    backbone = ""
+    if "backbone" in config:
+        own = config["backbone"]
+        backbone = f"- Backbone: `{BACKBONE}`, SHA-256 `{own['sha256']}`, under {own['terms']}\n"
     return (
         f"# {names[config['kind']]}\n\n"
         "Method: Karpathy and Fei-Fei, *Deep Visual-Semantic Alignments for Generating Image Descriptions* "
@@ -217,7 +268,8 @@ def _card(config: dict[str, Any]) -> str:
         f"- Regions: `{config['extractor'].get('name')}`, {config['feature_dim']} numbers a region, "
         f"weights SHA-256 `{config['extractor'].get('weights_sha256')}`\n"
         f"{vocabulary}"
-        f"- Weights: `{WEIGHTS}`, SHA-256 `{config['weights_sha256']}`\n\n"
+        f"- Weights: `{WEIGHTS}`, SHA-256 `{config['weights_sha256']}`\n"
+        f"{backbone}\n"
         "The model knows what its training data showed, and carries the terms of that data"
         f"{': ' + config['terms'] if config.get('terms', UNSAID) != UNSAID else ''}.\n\n"
         f"## Training\n\n```json\n{training}\n```\n"

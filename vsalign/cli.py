@@ -45,7 +45,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "evaluate recall": Command(
         "vsalign.evaluation.commands:recall",
-        "how many phrases have a region on their true box, by kind and by the number of regions",
+        "how many phrases have a region on their true box, by kind of phrase",
     ),
     "evaluate grounding": Command(
         "vsalign.evaluation.commands:grounding",

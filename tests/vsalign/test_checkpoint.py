@@ -13,9 +13,21 @@ import torch
 from safetensors.torch import load, save
 
 from vsalign.alignment import AlignmentModel, AlignmentModelConfig
-from vsalign.checkpoint import CARD, CONFIG, VOCABULARY, WEIGHTS, load_model, read_config, save_model
+from vsalign.checkpoint import (
+    CARD,
+    CONFIG,
+    VOCABULARY,
+    WEIGHTS,
+    load_detector,
+    load_model,
+    read_config,
+    save_detector,
+    save_model,
+)
 from vsalign.errors import MissingInputError, ModelError
 from vsalign.generation import MRNN, MRNNConfig
+from vsalign.regions.detector import Detector, DetectorConfig
+from vsalign.regions.rcnn_lite import default_detector
 from vsalign.storage import Folder
 from vsalign.text import Vocabulary
 
@@ -180,3 +192,90 @@ def test_the_model_card_says_what_it_was_trained_on(folder: Path, tmp_path: Path
         assert fact in card
     shutil.copytree(folder, tmp_path / "copy")
     assert load_model(str(tmp_path / "copy"), "alignment").url == str(tmp_path / "copy")
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Path:
+    """A detector's folder."""
+    torch.manual_seed(0)
+    model = Detector(DetectorConfig(input_size=64, channels=8, hidden=8, kinds=("people", "other")))
+    save_detector(str(tmp_path / "detector"), model, EXTRACTOR, TRAINING, "for the tests alone")
+    return tmp_path / "detector"
+
+
+def refused_detector(folder: Path | str) -> str:
+    """The one sentence with which a detector is refused."""
+    with pytest.raises((ModelError, MissingInputError)) as caught:
+        load_detector(str(folder))
+    message = str(caught.value)
+    assert "\n" not in message and str(folder) in message
+    return message
+
+
+def test_a_detector_comes_back_bit_for_bit(detector: Path) -> None:
+    loaded = load_detector(str(detector))
+    torch.manual_seed(0)
+    expected = Detector(DetectorConfig(input_size=64, channels=8, hidden=8, kinds=("people", "other")))
+    found = loaded.model.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.state_dict().items())
+    assert loaded.model.config == expected.config and not loaded.model.training
+    assert (loaded.extractor, loaded.training, loaded.backbone) == (EXTRACTOR, TRAINING, None)
+    assert sorted(path.name for path in detector.iterdir()) == [CONFIG, WEIGHTS, CARD]
+
+
+def test_the_published_detector_is_saved_as_the_same_bytes(tmp_path: Path) -> None:
+    published = load_detector(default_detector())
+    save_detector(str(tmp_path), published.model, published.extractor, published.training, published.terms)
+    assert (tmp_path / WEIGHTS).read_bytes() == (Path(default_detector()) / WEIGHTS).read_bytes()
+
+
+def test_a_detectors_card_says_its_terms(detector: Path, tmp_path: Path) -> None:
+    card = (detector / CARD).read_text()
+    assert card.startswith("# Detector") and "terms of that data: for the tests alone." in card and "`abc`" in card
+    assert load_detector(str(detector)).terms == "for the tests alone"
+    save_detector(str(tmp_path / "silent"), load_detector(str(detector)).model, EXTRACTOR, {})
+    assert "carries the terms of that data." in (tmp_path / "silent" / CARD).read_text()
+    assert load_detector(str(tmp_path / "silent")).terms == "those of its training data"
+
+
+def test_a_detector_and_a_model_are_not_taken_for_each_other(detector: Path, folder: Path) -> None:
+    assert "'alignment' where 'detector' is needed" in refused_detector(folder)
+    assert "'detector' where 'alignment' is needed" in refused(detector)
+
+
+def test_a_broken_detector_is_refused(detector: Path, tmp_path: Path) -> None:
+    def cut(data: bytes) -> bytes:
+        return data[: len(data) // 2]
+
+    for name, change, said in (
+        (WEIGHTS, altered, f"{WEIGHTS} is not the file that {CONFIG} names"),
+        (WEIGHTS, cut, f"{WEIGHTS} is not the file that {CONFIG} names"),
+        (WEIGHTS, None, "lacks a file"),
+        (CONFIG, None, "there is no model at"),
+        (CONFIG, cut, f"{CONFIG} is no JSON"),
+    ):
+        copy = shutil.copytree(detector, tmp_path / "copy", dirs_exist_ok=True)
+        if change is None:
+            (copy / name).unlink()
+        else:
+            (copy / name).write_bytes(change((copy / name).read_bytes()))
+        assert said in refused_detector(copy)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"channels": 9}, {"kinds": ["people"]}, {"maps": [1, 2]}, {"sides": 3}, {"input_size": 3}, {"bins": 0}]
+)
+def test_sizes_that_do_not_fit_a_detectors_weights_are_refused(detector: Path, changes: dict[str, Any]) -> None:
+    config = json.loads((detector / CONFIG).read_text())
+    (detector / CONFIG).write_text(json.dumps({**config, "model": {**config["model"], **changes}}))
+    assert f"does not fit its {CONFIG}" in refused_detector(detector)
+
+
+def test_a_detectors_config_of_an_earlier_vsalign_is_read(detector: Path) -> None:
+    """One without kinds and maps: its backbone is EfficientNet-Lite0."""
+    model = Detector(DetectorConfig(input_size=64, channels=8, hidden=8))
+    save_detector(str(detector), model, EXTRACTOR, TRAINING)
+    config = json.loads((detector / CONFIG).read_text())
+    del config["model"]["kinds"], config["model"]["maps"], config["terms"]
+    (detector / CONFIG).write_text(json.dumps(config))
+    assert load_detector(str(detector)).model.config == model.config

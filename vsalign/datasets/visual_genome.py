@@ -39,17 +39,17 @@ def read_regions(
     path: str,
     image_sizes: Sizes | None = None,
     box_format: str = "xywh",
-    image_name: Callable[[Any], str] = lambda number: f"{number}.jpg",
+    image_name: Callable[[Any], str | None] = lambda number: f"{number}.jpg",
 ) -> Reading[RegionDescription]:
     """Regions of region_descriptions.json, read picture by picture (the file has 700 MB).
 
     box_format: what x, y and the two other numbers are: "xywh" (published: x, y, width, height) or "xyxy" (x,
-    y, x2, y2 under the same keys). image_name: the picture's name from its number. image_sizes: boxes are
-    clipped to the picture, and refused where nothing is left; without sizes only left and top edges are
-    clipped.
+    y, x2, y2 under the same keys). image_name: the picture's name from its number; None: nobody asked for it.
+    image_sizes: boxes are clipped to the picture, and refused where nothing is left; without sizes only left
+    and top edges are clipped.
     A box that is not finite or has no area is refused by region id (InputError BAD_BOXES or NOT_FINITE).
-    Counts: records, errors, images, boxes_clipped. Raises MissingInputError, and ConfigurationError on
-    another file.
+    Counts: records, errors, images, boxes_clipped, regions_of_other_images. Raises MissingInputError, and
+    ConfigurationError on another file.
     """
     if box_format not in BOX_FORMATS:
         raise ConfigurationError(f"box_format {box_format!r} is unknown; choose one of {', '.join(BOX_FORMATS)}.")
@@ -63,7 +63,7 @@ def _read(
     path: str,
     size_of: Callable[[str], tuple[int, int] | None] | None,
     box_format: str,
-    image_name: Callable[[Any], str],
+    image_name: Callable[[Any], str | None],
     counts: Counter[str],
 ) -> Iterator[RegionDescription | InputError]:
     for position, image in enumerate(json_array(path)):
@@ -84,6 +84,9 @@ def _read(
                 yield InputError(Reason.MISSING_IMAGE, f"{place} names no picture.", f"{path}:{place}")
                 continue
             name = image_name(owner)
+            if name is None:
+                counts["regions_of_other_images"] += 1
+                continue
             yield _region(region, name, size_of(name) if size_of else None, box_format, path, counts)
 
 
@@ -102,14 +105,33 @@ def _region(
     if isinstance(text, InputError):
         return text
     numbers = [region.get(key) for key in ("x", "y", "width", "height")]
-    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+    corners = corners_of(numbers, box_format, place, uri)
+    if isinstance(corners, InputError):
+        return corners
+    inside = inside_picture(corners, size, place, uri, counts)
+    return inside if isinstance(inside, InputError) else RegionDescription(name, region_id, text, inside)
+
+
+def corners_of(numbers: Any, box_format: str, place: str, uri: str) -> tuple[float, float, float, float] | InputError:
+    """The corners x1, y1, x2, y2 px of a box of BOX_FORMATS, or the error that says why there are none."""
+    four = isinstance(numbers, list) and len(numbers) == 4
+    if not four or not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
         return InputError(Reason.BAD_BOXES, f"{place}: x, y, width, height are {numbers}, not numbers.", uri)
     # float32 holds up to 3e38, a JSON integer has any length; no picture has a side of a million px.
-    if not all(abs(number) <= FARTHEST for number in numbers if number is not None):
+    if not all(abs(number) <= FARTHEST for number in numbers):
         message = f"{place}: x, y, width, height hold a number that is not finite or beyond {FARTHEST} px."
         return InputError(Reason.NOT_FINITE, message, uri)
-    x, y, third, fourth = (float(number) for number in numbers if number is not None)
-    corners = (x, y, x + third, y + fourth) if box_format == "xywh" else (x, y, third, fourth)
+    x, y, third, fourth = map(float, numbers)
+    return (x, y, x + third, y + fourth) if box_format == "xywh" else (x, y, third, fourth)
+
+
+def inside_picture(
+    corners: tuple[float, float, float, float], size: tuple[int, int] | None, place: str, uri: str, counts: Counter[str]
+) -> np.ndarray | InputError:
+    """The box (4,) float32 cut to a picture of size width, height px; the error where it has no area there.
+
+    One that reached outside is counted in boxes_clipped.
+    """
     box = np.array(corners, np.float32)
     width, height = size if size else (math.inf, math.inf)
     inside = clip(box, width, height)
@@ -121,4 +143,4 @@ def _region(
             uri,
         )
     counts["boxes_clipped"] += int((inside[0] != box).any())
-    return RegionDescription(name, region_id, text, inside[0].astype(np.float32))
+    return inside[0].astype(np.float32)

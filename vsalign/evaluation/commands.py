@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vsalign.checkpoint import LoadedModel, load_model
+from vsalign.datasets.phrases import TruthOptions, by_image, read_truth
 from vsalign.errors import ConfigurationError
 from vsalign.options import parse
 from vsalign.storage import Folder, TableReader
@@ -54,16 +55,6 @@ def ranking(argv: Sequence[str] | None = None) -> int:
     medians = {f"{name}_median_rank": getattr(result, name).median_rank for name in ("annotation", "search")}
     _write(options.json, {**ranking_metrics(result), **medians, **chance})
     return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class TruthOptions:
-    """Where true boxes are."""
-
-    truth: str
-    """Phrases with their boxes: a phrases.jsonl, or Flickr30k Entities (its folder or annotations.zip)."""
-    rescale: bool = False
-    """Entities' boxes go with pictures of another size than the annotated one (the 224 x 224 copies of Flickr8k)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +113,11 @@ def grounding(argv: Sequence[str] | None = None) -> int:
     captions = {caption.caption_id: caption for caption in sentences}
     boxes, sizes = _boxes_and_sizes(regions)
     truth = _phrases(options, captions, sizes)
+    if any(phrase.caption_id not in captions for phrase in truth):
+        raise ConfigurationError(
+            f"the boxes of {options.truth} are of no caption, so no sentence can be grounded on them: they go with "
+            "vsalign evaluate recall"
+        )
     chosen = phrase_regions(
         model.model,
         regions,
@@ -259,8 +255,6 @@ def _boxes_and_sizes(regions: TableReader) -> tuple[dict[str, np.ndarray], dict[
 
 
 def _phrases(options: TruthOptions, captions: dict[str, Caption], sizes: dict[str, tuple[int, int]]) -> list[Any]:
-    from vsalign.datasets.phrases import by_image, read_truth
-
     own = [(each.image_id, each.caption_id, each.text) for each in captions.values()]
     known = own if options.truth.endswith(".jsonl") else [each for each in own if each[0] in sizes]
     reading = read_truth(options.truth, by_image(known), sizes, options.rescale)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vsalign.errors import ConfigurationError, ModelError, VsalignError
 from vsalign.storage import TableReader
-from vsalign.training.loop import Schedule, set_rate, train
+from vsalign.training.loop import PairSchedule, Schedule, set_rate, train
 from vsalign.training.state import STATE_FILE, TrainingState
 from vsalign.training.stream import Batch, PairStream, Text
 
@@ -255,7 +255,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(new_run: Callable[..., Run]
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"epochs": 0}, {"batch_size": 0}, {"min_count": 0}, {"patience": 0}, {"window_images": -1}, {"warmup": -1},
+        {"epochs": 0}, {"batch_size": 0}, {"patience": 0}, {"warmup": -1},
         {"learning_rate": 0.0}, {"learning_rate": math.nan}, {"clip": -1.0}, {"weight_decay": -0.1},
     ],
 )  # fmt: skip
@@ -264,3 +264,11 @@ def test_impossible_settings_are_refused_by_name_and_value(wrong: dict[str, floa
 
     with pytest.raises(ConfigurationError, match=f"{name} is {value}: "):
         schedule(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"min_count": 0}, {"window_images": -1}, {"epochs": 0}])
+def test_impossible_settings_of_pairs_are_too(wrong: dict[str, int]) -> None:
+    ((name, value),) = wrong.items()
+
+    with pytest.raises(ConfigurationError, match=f"{name} is {value}: "):
+        PairSchedule(**{"epochs": 1, "patience": 1, **wrong})
