@@ -2,7 +2,7 @@
 (decode_image)."""
 
 from vsalign.images.archives import read_images
-from vsalign.images.decode import DecodeOptions, decode_image, read_size
+from vsalign.images.decode import DecodeOptions, decode_image, decode_sized, read_size
 from vsalign.images.reading import ReadCounts, ReadImage, ReadOptions
 from vsalign.images.retrying import Retry
 from vsalign.images.sources import IMAGE_PLAN, ImageInput, Listing, list_images
@@ -17,6 +17,7 @@ __all__ = [
     "ReadOptions",
     "Retry",
     "decode_image",
+    "decode_sized",
     "list_images",
     "read_images",
     "read_size",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from PIL import (
 )
 
 from vsalign.errors import ConfigurationError, InputError, Reason
-from vsalign.images import integrity
+from vsalign.images import integrity, tiff
 from vsalign.images.colour import PNG_DEPTH, to_srgb
 from vsalign.images.signatures import Content, identify, is_start_of_signature
 
@@ -46,23 +47,18 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_TIFF_SUBFILE, _TIFF_STRIPS, _TIFF_STRIP_BYTES, _TIFF_TILES, _TIFF_TILE_BYTES, _DNG = (
-    254,
-    273,
-    279,
-    324,
-    325,
-    50706,
-)
 _MOST_SCANS = 1000
 """A guess: cameras and encoders write about ten; each scan walks the whole picture again, so 10,000 stop a
 worker."""
 _SHORTEST_PPM = 11
 """Bytes of the smallest whole file, "P6 1 1 255" and a line end: what is shorter and fails was cut."""
 
-# A warning of Pillow's carries the file's own numbers, so that Python's once-a-place rule does not hold it
-# back.
+# A log would fill with what single files are at fault for. (A warning of Pillow's carries the file's own numbers, so
+# that Python's once-a-place rule does not hold it back.)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # the limit is max_pixels
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it logs as an error is raised as well
+tiff.quieten_libtiff()
 
 
 @dataclass(frozen=True)
@@ -73,6 +69,9 @@ class DecodeOptions:
     """Largest width x height (pixels) to decode; larger pictures are TOO_LARGE, told from the header. The
     default is Pillow's own limit for one quarter of a gigabyte of RGB, 89 megapixels: every camera, no
     decompression bomb."""
+    least_side: int = 0
+    """px that both sides of a JPEG keep at least, where libjpeg decodes it at 1/2, 1/4 or 1/8 of its size: much
+    faster. 0: pictures are decoded at their own size."""
 
     def __post_init__(self) -> None:
         if self.max_pixels < 1:
@@ -90,6 +89,14 @@ def decode_image(data: bytes, uri: str, options: DecodeOptions = DEFAULT_OPTIONS
     profile applied (a broken one ignored). Raises InputError: EMPTY, NOT_IMAGE, UNSUPPORTED, TRUNCATED,
     CORRUPT, TOO_LARGE. Safe to call from many threads at once.
     """
+    return decode_sized(data, uri, options)[0]
+
+
+def decode_sized(
+    data: bytes, uri: str, options: DecodeOptions = DEFAULT_OPTIONS
+) -> tuple[np.ndarray[Any, Any], tuple[int, int]]:
+    """`decode_image`'s pixels, fewer where `options.least_side` allows it, and the upright picture's own width and
+    height, px."""
     content = _require_picture(data, uri)
     try:
         return _decode(data, content, options)
@@ -126,10 +133,14 @@ def _require_picture(data: bytes, uri: str) -> Content:
     raise InputError(Reason.NOT_IMAGE, f"{uri}: not a picture, it holds {content.name}", uri)
 
 
-def _decode(data: bytes, content: Content, options: DecodeOptions) -> np.ndarray[Any, Any]:
+def _decode(data: bytes, content: Content, options: DecodeOptions) -> tuple[np.ndarray[Any, Any], tuple[int, int]]:
     image = _open(data, content, options)
-    if integrity.is_cut(data, content.decoder) or _tiff_is_cut(data, image):
+    size = image.size
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tiff.require_whole(data, image)
+    if integrity.is_cut(data, content.decoder):
         raise InputError(Reason.TRUNCATED, f"the file ends early, after {len(data)} bytes")
+    smaller = options.least_side > 0 and image.draft(image.mode, (options.least_side,) * 2) is not None
     image.load()
     orientation = _orientation(image)
     rgb = to_srgb(image)
@@ -138,7 +149,11 @@ def _decode(data: bytes, content: Content, options: DecodeOptions) -> np.ndarray
     pixels = np.array(rgb, dtype=np.uint8, order="C")
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise InputError(Reason.CORRUPT, f"decoded to shape {pixels.shape}")
-    return pixels
+    if not smaller:
+        size = (pixels.shape[1], pixels.shape[0])
+    elif orientation >= 5:
+        size = (size[1], size[0])
+    return pixels, size
 
 
 def _open(data: bytes, content: Content, options: DecodeOptions) -> ImageFile.ImageFile:
@@ -146,8 +161,8 @@ def _open(data: bytes, content: Content, options: DecodeOptions) -> ImageFile.Im
     _limit(integrity.header_size(data, content.decoder), options)
     image = _PLUGINS[content.decoder](io.BytesIO(data))
     _limit(image.size, options)
-    if content.decoder == "TIFF":
-        _refuse_raw(image)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tiff.refuse_unsupported(image)
     elif content.decoder == "PNG":
         image.info[PNG_DEPTH] = data[24]
     elif image.info.get("progressive") and data.count(b"\xff\xda") > _MOST_SCANS:
@@ -161,23 +176,6 @@ def _limit(size: tuple[int, int] | None, options: DecodeOptions) -> None:
             Reason.TOO_LARGE,
             f"{size[0]} x {size[1]} px is above the limit of {options.max_pixels} pixels (option max_pixels)",
         )
-
-
-def _refuse_raw(image: ImageFile.ImageFile) -> None:
-    """A TIFF whose first picture is only a thumbnail is a camera's raw file (NEF, ARW, DNG, PEF)."""
-    tags = getattr(image, "tag_v2", {})
-    subfile = tags.get(_TIFF_SUBFILE, 0)
-    if _DNG in tags or (isinstance(subfile, int) and subfile & 1):
-        raise InputError(Reason.UNSUPPORTED, "a camera's raw file in a TIFF; convert it to JPEG, PNG or TIFF")
-
-
-def _tiff_is_cut(data: bytes, image: ImageFile.ImageFile) -> bool:
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return False
-    tags = image.tag_v2
-    return integrity.tiff_is_cut(data, tags.get(_TIFF_STRIPS), tags.get(_TIFF_STRIP_BYTES)) or integrity.tiff_is_cut(
-        data, tags.get(_TIFF_TILES), tags.get(_TIFF_TILE_BYTES)
-    )
 
 
 def _orientation(image: Image.Image) -> int:
@@ -212,7 +210,7 @@ def _looks_cut(error: Exception, data: bytes, decoder: str) -> bool:
     if "truncated" in str(error).lower():
         return True
     if decoder == "TIFF":
-        return integrity.tiff_directory_is_cut(data)
+        return tiff.directory_is_cut(data)
     if decoder == "BMP":
         return integrity.bmp_is_cut(data)
     if decoder == "PPM":

@@ -6,7 +6,8 @@ import struct
 
 _JPEG_BARE_MARKERS = frozenset((0x01, *range(0xD0, 0xD8)))
 _JPEG_EOI = 0xD9
-_TIFF_TYPE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_GIF_EXTENSION, _GIF_FRAME = 0x21, 0x2C
 
 
 def header_size(data: bytes, decoder: str) -> tuple[int, int] | None:
@@ -14,9 +15,8 @@ def header_size(data: bytes, decoder: str) -> tuple[int, int] | None:
     None."""
     if decoder == "WEBP":
         return _webp_size(data)
-    if decoder == "GIF" and len(data) >= 10:
-        width, height = struct.unpack_from("<HH", data, 6)
-        return width, height
+    if decoder == "GIF" and len(data) >= 13:
+        return _gif_size(data)
     return None
 
 
@@ -54,36 +54,16 @@ def jpeg_is_cut(data: bytes) -> bool:
         at += int.from_bytes(data[at : at + 2], "big")
 
 
-def tiff_is_cut(data: bytes, offsets: object, counts: object) -> bool:
-    """Whether a strip or tile of a TIFF (its tags StripOffsets and StripByteCounts) lies behind the file's
-    end."""
-    if not isinstance(offsets, tuple) or not isinstance(counts, tuple):
-        return False
-    return any(
-        isinstance(offset, int) and isinstance(count, int) and offset + count > len(data)
-        for offset, count in zip(offsets, counts, strict=False)
-    )
-
-
-def tiff_directory_is_cut(data: bytes) -> bool:
-    """Whether a TIFF's first directory, or a value that it points to, lies behind the file's end."""
-    order = "<" if data[:2] == b"II" else ">"
-    if len(data) < 8:
-        return True
-    if data[2:4] in (b"+\0", b"\0+"):
-        return len(data) < 16 or int(struct.unpack_from(order + "Q", data, 8)[0]) + 8 > len(data)
-    at = int(struct.unpack_from(order + "I", data, 4)[0])
-    if at + 2 > len(data):
-        return True
-    entries = int(struct.unpack_from(order + "H", data, at)[0])
-    if at + 2 + 12 * entries > len(data):
-        return True
-    for entry in range(entries):
-        _, kind, count, value = struct.unpack_from(order + "HHII", data, at + 2 + 12 * entry)
-        size = count * _TIFF_TYPE_BYTES.get(kind, 1)
-        if size > 4 and value + size > len(data):
-            return True
-    return False
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) that a JPEG's frame header states; None where there is none."""
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in _JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+        at += 2 if marker in _JPEG_BARE_MARKERS else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
 
 
 def bmp_is_cut(data: bytes) -> bool:
@@ -103,25 +83,37 @@ def _png_is_cut(data: bytes) -> bool:
     return True
 
 
+def _gif_size(data: bytes) -> tuple[int, int]:
+    """A GIF's canvas, widened by a first frame that reaches beyond it, as Pillow widens it."""
+    width, height = struct.unpack_from("<HH", data, 6)
+    at = _gif_first_frame(data)
+    if at + 9 <= len(data) and data[at] == _GIF_FRAME:
+        left, top, across, down = struct.unpack_from("<HHHH", data, at + 1)
+        width, height = max(width, left + across), max(height, top + down)
+    return width, height
+
+
 def _gif_is_cut(data: bytes) -> bool:
     """Walk the blocks to the end of the first picture."""
     if len(data) < 13:
         return True
+    at = _gif_first_frame(data)
+    if at < len(data) and data[at] != _GIF_FRAME:
+        # A trailer, or bytes that are no block: not a cut, the decoder says what it is.
+        return False
+    if at + 10 > len(data):
+        return True
+    flags = data[at + 9]
+    at += 10 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
+    return _skip_sub_blocks(data, at + 1) > len(data)
+
+
+def _gif_first_frame(data: bytes) -> int:
+    """The offset of the first block that is no extension: a frame, a trailer, no block, or the end of `data`."""
     at = 13 + (3 << ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
-    while at < len(data):
-        kind = data[at]
-        if kind == 0x21:
-            at = _skip_sub_blocks(data, at + 2)
-        elif kind == 0x2C:
-            if at + 10 > len(data):
-                return True
-            flags = data[at + 9]
-            at += 10 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
-            return _skip_sub_blocks(data, at + 1) > len(data)
-        else:
-            # A trailer, or bytes that are no block: not a cut, the decoder says what it is.
-            return False
-    return True
+    while at < len(data) and data[at] == _GIF_EXTENSION:
+        at = _skip_sub_blocks(data, at + 2)
+    return at
 
 
 def _skip_sub_blocks(data: bytes, at: int) -> int:

@@ -52,14 +52,19 @@ class RegionExtractor(ABC):
     weights_sha256: str
     licence: str
     """The terms of its weights, as far as they are known."""
+    least_side = 0
+    """px of both sides from which on a smaller copy of a picture does; 0: it wants all of them."""
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """What makes its features its own: name, dim, weights_sha256, and the options that change them."""
 
     @abstractmethod
-    def prepare(self, image_id: str, image: np.ndarray) -> Prepared:
-        """From (H, W, 3) uint8 RGB, upright; thread-safe. Raises InputError where the picture has no usable boxes."""
+    def prepare(self, image_id: str, image: np.ndarray, size: tuple[int, int] | None = None) -> Prepared:
+        """From (H, W, 3) uint8 RGB, upright; thread-safe. Raises InputError where the picture has no usable boxes.
+
+        size: the upright picture's own width and height, px, where `image` is a smaller copy of it (`least_side`).
+        """
 
     @abstractmethod
     def extract(self, batch: list[Prepared]) -> list[Regions]:

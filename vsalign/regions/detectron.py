@@ -84,7 +84,7 @@ class Detectron2(RegionExtractor):
         facts = {"name": self.name, "dim": self.dim, "weights_sha256": self.weights_sha256}
         return {**facts, "config_sha256": self.config_sha256, **self.options}
 
-    def prepare(self, image_id: str, image: np.ndarray) -> Prepared:
+    def prepare(self, image_id: str, image: np.ndarray, size: tuple[int, int] | None = None) -> Prepared:
         # Resized here, and left as uint8: a batch of large photographs would cost gigabytes as float32.
         from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 

@@ -14,7 +14,7 @@ import torch
 
 from vsalign import tables
 from vsalign.errors import ConfigurationError, InputError, Reason
-from vsalign.images import DecodeOptions, ReadImage, decode_image
+from vsalign.images import DecodeOptions, ReadImage, decode_sized
 from vsalign.regions.base import Prepared, RegionExtractor, Regions, to_float16
 from vsalign.storage import ShardResult, ShardWriter
 
@@ -60,12 +60,12 @@ def extract_images(
     """
     if options.threads:
         torch.set_num_threads(options.threads)
-    decode_options = DecodeOptions(max_pixels=options.max_pixels)
+    decode_options = DecodeOptions(options.max_pixels, extractor.least_side)
 
     def prepare(image: ReadImage) -> Prepared:
         if image.error is not None or image.data is None:
             raise image.error or InputError(Reason.EMPTY, f"{image.uri}: no bytes", image.uri)
-        return extractor.prepare(image.image_id, decode_image(image.data, image.uri, decode_options))
+        return extractor.prepare(image.image_id, *decode_sized(image.data, image.uri, decode_options))
 
     batch: list[tuple[ReadImage, Prepared]] = []
     with ThreadPoolExecutor(options.decode_threads) as pool:

@@ -65,6 +65,8 @@ class PooledRegions(RegionExtractor):
         self.network = self.placement.put(network)
         self.dim, self.weights_sha256, self.licence = network.dim, network.weights_sha256, network.licence
         self.cells = network.cells(input_size)
+        # Twice what is needed: the rest of the way is resized with a filter, as without a smaller copy.
+        self.least_side = 2 * max(input_size, CROP_SOURCE if pooling == "crop" else 0)
         self.given, self.boxes_sha256 = None, ""
         if boxes:
             from vsalign.regions.given import read_boxes
@@ -84,8 +86,8 @@ class PooledRegions(RegionExtractor):
             facts["top_k"] = self.top_k
         return facts if self.pooling == "map" else {**facts, "pooling": self.pooling}
 
-    def prepare(self, image_id: str, image: np.ndarray) -> Prepared:
-        height, width = image.shape[:2]
+    def prepare(self, image_id: str, image: np.ndarray, size: tuple[int, int] | None = None) -> Prepared:
+        width, height = size or (image.shape[1], image.shape[0])
         boxes, scores = self.known(image_id, width, height) or (None, None)
         source = None
         if self.pooling == "crop":

@@ -78,7 +78,7 @@ class Torchvision(RegionExtractor):
         return {"name": self.name, "dim": self.dim, "weights_sha256": self.weights_sha256, **self.options}
 
     @torch.inference_mode()
-    def prepare(self, image_id: str, image: np.ndarray) -> Prepared:
+    def prepare(self, image_id: str, image: np.ndarray, size: tuple[int, int] | None = None) -> Prepared:
         # Resized here, not in `extract`: a batch of large photographs would cost gigabytes as float32.
         height, width = image.shape[:2]
         transform = self.transform

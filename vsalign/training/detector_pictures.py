@@ -22,7 +22,7 @@ from vsalign.datasets.entities import union_box
 from vsalign.datasets.phrases import read_truth
 from vsalign.datasets.records import PhraseTruth
 from vsalign.errors import ConfigurationError, InputError, VsalignError
-from vsalign.images import ImageInput, ReadImage, decode_image, list_images, read_images
+from vsalign.images import DecodeOptions, ImageInput, ReadImage, decode_sized, list_images, read_images
 from vsalign.regions.backbone import LITE, build_backbone, map_channels
 from vsalign.regions.detector import OTHER, THINNEST, DetectorSizes, Target, kinds_of
 from vsalign.regions.network import resize
@@ -200,10 +200,10 @@ def _decoded(
         try:
             if image.error is not None or image.data is None:
                 return None
-            pixels = decode_image(image.data, image.uri)
+            pixels, size = decode_sized(image.data, image.uri, DecodeOptions(least_side=2 * side))
         except InputError:
             return None
-        return image.image_id, (pixels.shape[1], pixels.shape[0]), resize(pixels, side)
+        return image.image_id, size, resize(pixels, side)
 
     with ThreadPoolExecutor(2) as pool:
         for shard in list_images(data.images):

@@ -32,7 +32,7 @@ class Numbered(RegionExtractor):
     def identity(self) -> dict[str, Any]:
         return {"name": self.name, "dim": self.dim}
 
-    def prepare(self, image_id: str, image: np.ndarray) -> Prepared:
+    def prepare(self, image_id: str, image: np.ndarray, size: tuple[int, int] | None = None) -> Prepared:
         return Prepared(image_id, image.shape[1], image.shape[0], torch.zeros(3, 1, 1))
 
     def extract(self, batch: list[Prepared]) -> list[Regions]:
