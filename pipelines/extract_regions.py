@@ -49,7 +49,7 @@ class Options(ExtractOptions, PictureOptions, LaunchOptions):
     @property
     def extraction(self) -> ExtractOptions:
         """The part that workers need."""
-        return ExtractOptions(self.batch_size, self.threads, self.decode_threads, self.max_pixels)
+        return ExtractOptions(self.batch_size, self.threads, self.decode_threads, self.max_pixels, self.on_error)
 
 
 class ExtractShard(CommitShard):

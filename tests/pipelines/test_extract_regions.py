@@ -80,16 +80,31 @@ def test_rows_are_those_of_a_plain_loop(stages: Any, pictures: Path, undisturbed
         assert b"".join(row["features"]) == item.regions.features.astype("<f2").tobytes()
 
 
-def test_two_worker_processes_give_the_same_table(
-    stages: Any, pictures: Path, undisturbed: Path, tmp_path: Path
+@pytest.mark.parametrize("workers", ["1", "2", "4"])
+def test_worker_processes_give_the_same_table(
+    workers: str, stages: Any, pictures: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    ended = stages.run(MODULE, *stages.small(pictures, tmp_path / "table", "--workers", "2"))
+    ended = stages.run(MODULE, *stages.small(pictures, tmp_path / "table", "--workers", workers))
     assert ended.returncode == 0, ended.stderr
     assert stages.same_table(tmp_path / "table", undisturbed)
     assert "extract_regions finished" in ended.stdout
     assert "TRUNCATED  2" in ended.stdout
     assert "WARNING" not in ended.stderr and "Traceback" not in ended.stderr
     assert "44 of 44 images (100.0 %)" in ended.stderr and "4 errors" in ended.stderr
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_bad_input_stops_the_run_where_that_is_asked_for(
+    workers: str, stages: Any, pictures: Path, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = stages.small(pictures, tmp_path / "table", "--workers", workers)
+    assert extract_regions.main([*arguments, "--on-error", "stop"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: ") and said.endswith("(--on-error stop)")
+    assert any(f"{name}: " in said and reason in said for name, reason in stages.bad.items())
+    assert not (tmp_path / "table" / "_manifest.json").exists()
+    assert extract_regions.main(arguments) == 0
+    assert stages.same_table(tmp_path / "table", undisturbed)
 
 
 def test_a_portable_runner_gives_the_same_table(stages: Any, pictures: Path, undisturbed: Path, tmp_path: Path) -> None:
@@ -194,8 +209,8 @@ def test_a_damaged_plan_is_one_sentence_and_exit_status_2(
     plan.write_bytes(data)
     ended = stages.run(MODULE, *stages.small(pictures, output, "--workers", workers))
     assert ended.returncode == 2, ended.stderr
-    progress, sentence = ended.stderr.strip().split("\n")
-    assert progress.startswith("42 of 44 images")
+    extractor, progress, sentence = ended.stderr.strip().split("\n")
+    assert extractor.startswith("extractor lite") and progress.startswith("42 of 44 images")
     assert sentence.startswith("error: ") and "_plan/" in sentence and "--overwrite" in sentence
 
 

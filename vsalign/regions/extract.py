@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from vsalign import tables
-from vsalign.errors import ConfigurationError, InputError, Reason
+from vsalign.errors import ConfigurationError, InputError, Reason, VsalignError
 from vsalign.images import DecodeOptions, ReadImage, decode_sized
 from vsalign.regions.base import Prepared, RegionExtractor, Regions, to_float16
 from vsalign.storage import ShardResult, ShardWriter
@@ -32,6 +32,9 @@ class ExtractOptions:
     """Threads that decode beside the network."""
     max_pixels: int = DecodeOptions().max_pixels
     """A picture that announces more is refused (TOO_LARGE) before it is decoded."""
+    on_error: Literal["record", "stop"] = "record"
+    """What an input that cannot be used does. record: it becomes a row of errors/. stop: the run ends with its message,
+    and what is committed stands."""
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("threads", 0), ("decode_threads", 1), ("max_pixels", 1)):
@@ -111,24 +114,34 @@ def _extract(batch: list[tuple[ReadImage, Prepared]], extractor: RegionExtractor
 def extract_shard(
     images: Iterable[ReadImage], extractor: RegionExtractor, options: ExtractOptions, writer: ShardWriter
 ) -> ShardResult:
-    """Extract the pictures of one shard into the regions table, and commit it."""
+    """Extract the pictures of one shard into the regions table, and commit it.
+
+    Raises VsalignError at the first input that cannot be used, where `options` says to stop.
+    """
     inputs = 0
     found: list[Extracted] = []
+
+    def failed(uri: str, error: InputError, archive_level: bool = False) -> None:
+        if options.on_error == "stop":
+            raise VsalignError(f"{error.reason}: {error.message} (--on-error stop)")
+        writer.add_error(
+            tables.error_row(uri, writer.output.stage, error.reason, error.message), archive_level=archive_level
+        )
+
     for result in extract_images(images, extractor, options):
         if isinstance(result, Extracted):
             inputs += 1
             try:
                 found.append(_in_float16(result))
             except InputError as error:
-                writer.add_error(tables.error_row(result.uri, writer.output.stage, error.reason, error.message))
+                failed(result.uri, error)
             if len(found) == options.batch_size:
                 writer.write(regions_batch(found))
                 found = []
         else:
             image, failure = result
             inputs += not image.archive_level
-            row = tables.error_row(image.uri, writer.output.stage, failure.reason, failure.message)
-            writer.add_error(row, archive_level=image.archive_level)
+            failed(image.uri, failure, image.archive_level)
     if found:
         writer.write(regions_batch(found))
     return writer.commit(inputs)

@@ -56,7 +56,7 @@ def test_the_features_are_means_of_timms_own_map(name: str, weights, make_pictur
 def test_a_transformers_grid_is_the_right_way_round(weights, make_picture) -> None:
     """Row by row, the class token left out."""
     name = "vit_tiny_patch16_224"
-    extractor = build_extractor(ExtractorConfig(name=f"timm:{name}", weights=weights[name]))
+    extractor = build_extractor(ExtractorConfig(name=f"timm:{name}", weights=weights[name], device="cpu"))
     with torch.inference_mode():
         tokens = extractor.network.model.forward_features(torch.rand(1, 3, 224, 224))[:, 1:]
         grid = extractor.network._on_grid(torch.cat([tokens[:, :1], tokens], dim=1))
