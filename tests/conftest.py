@@ -54,10 +54,11 @@ def shared() -> Path:
 def mutate() -> Callable[[bytes, bytes, np.random.Generator], bytes]:
     """mutate(data, other, rng) -> data with one to eight bytes changed (half of the time in the header), a cut, a piece
     moved, doubled, or taken from `other`."""
-    return _mutated
+    return mutated
 
 
-def _mutated(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+def mutated(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    """What the fixture `mutate` gives."""
     changed = bytearray(data)
     choice = rng.integers(5)
     if choice <= 1:

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from tests.benchmarks import kills
+
 MODULE = "pipelines.extract_regions"
-SEEDS = range(5 if os.environ.get("VSALIGN_LONG") == "1" else 1)
+LONG = os.environ.get("VSALIGN_LONG") == "1"
+SEEDS = range(5 if LONG else 1)
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -119,3 +122,18 @@ def test_killed_caption_preparation_resumes_to_the_same_table(
 
     assert stages.run("pipelines.prepare_captions", *command).returncode == 0
     assert stages.same_table(killed, whole, "captions")
+
+
+@pytest.mark.timeout(7200 if LONG else 400)
+def test_runs_killed_again_and_again_and_two_at_once_make_the_same_table(stages: Any, tmp_path: Path) -> None:
+    runs, pairs, pictures = (30, 5, 400) if LONG else (1, 1, 60)
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(pictures):
+        (images / f"{number:03d}.jpg").write_bytes(stages.picture(number))
+    spoiled = kills.spoiled_copy(images, tmp_path / "spoiled", pictures)
+    found = kills.campaign(spoiled, tmp_path, runs, pairs, shard_size=pictures // 20)
+    assert (found["images"], found["shards"]) == (pictures, 20)
+    assert found["kills"] >= runs and (not LONG or min(found["driver_kills"], found["worker_kills"]) > runs / 2)
+    assert (found["tables_equal"], found["concurrent_pairs_equal"]) == (runs, pairs), found
+    assert {found[name] for name in ("rows_lost", "rows_double", "counts_differ", "files_left_behind")} == {0}

@@ -119,7 +119,7 @@ class SeenNames:
     _COLUMNS, _FIRST_SLOTS = 3, 1 << 10
 
     def __init__(self) -> None:
-        self._slots = array("Q", bytes(8 * self._COLUMNS * self._FIRST_SLOTS))
+        self._slots = self._empty(self._FIRST_SLOTS)
         self._mask = self._FIRST_SLOTS - 1
         self._count = 0
 
@@ -136,6 +136,9 @@ class SeenNames:
             self._grow()
         return None
 
+    def _empty(self, slots: int) -> array[int]:
+        return array("Q", (0,)) * (self._COLUMNS * slots)  # from bytes(...) there would be two of them for a moment
+
     def _find(self, key: int) -> int:
         slot = key & self._mask
         while self._slots[at := slot * self._COLUMNS] not in (0, key):
@@ -148,7 +151,7 @@ class SeenNames:
     def _grow(self) -> None:
         old = self._slots
         self._mask = 2 * self._mask + 1
-        self._slots = array("Q", bytes(8 * self._COLUMNS * (self._mask + 1)))
+        self._slots = self._empty(self._mask + 1)
         for at in range(0, len(old), self._COLUMNS):
             if old[at]:
                 self._put(self._find(old[at]), old[at], old[at + 1], old[at + 2])

@@ -132,6 +132,13 @@ def test_row_groups_are_closed_by_bytes(captions, monkeypatch) -> None:
         assert parquet.metadata.num_rows == 9
 
 
+def test_a_thousand_rows_written_one_by_one_are_one_row_group(captions) -> None:
+    captions.other(shards=[[f"{n}" for n in range(1000)]]).run()
+    with Folder(captions.url).open("part-00000.g0.parquet") as file:
+        metadata = pq.ParquetFile(file).metadata
+        assert (metadata.num_row_groups, metadata.num_rows) == (1, 1000)
+
+
 def test_an_archive_that_ended_early_is_counted_apart(captions) -> None:
     stage = captions.other(shards=[["ant"]]).stage()
     writer, inputs = captions.filled(stage.pending()[0])
