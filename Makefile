@@ -20,14 +20,14 @@ help:  ## list the targets
 $(PY):
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed-road: pyproject.toml | $(PY)
+$(VENV)/.installed-road: pyproject.toml models/pyproject.toml | $(PY)
 	@echo "installing vsalign[$(ROAD_EXTRAS)] into $(VENV): some minutes and several GB, once"
-	$(PIP) -e ".[$(ROAD_EXTRAS)]"
+	$(PIP) -e ".[$(ROAD_EXTRAS)]" -e ./models
 	@touch $@
 
-$(VENV)/.installed-tests: pyproject.toml | $(PY)
+$(VENV)/.installed-tests: pyproject.toml models/pyproject.toml | $(PY)
 	@echo "installing vsalign[$(TEST_EXTRAS)] into $(VENV): some minutes and several GB, once"
-	$(PIP) -e ".[$(TEST_EXTRAS)]"
+	$(PIP) -e ".[$(TEST_EXTRAS)]" -e ./models
 	@touch $(VENV)/.installed-road $@
 
 java:

@@ -60,7 +60,7 @@ def run(options: DemoOptions) -> int:
 
 
 def photographs(road: Road) -> None:
-    """Real photographs: fixed boxes as their regions, described by the scenes' models."""
+    """Real photographs: what the detector finds as their regions, described by the scenes' models."""
     folder = road.output / "photographs"
     images, boxes = _copy_photographs(folder / "images"), str(folder / "regions")
     road.run("pipelines.extract_regions", images=images, output=boxes)

@@ -54,7 +54,8 @@ def run(options: FlickrOptions) -> int:
     tables = {"regions": regions, "captions": captions}
     models = {name: road.path(name) for name in ("alignment", "mrnn", "mrnn-regions")}
 
-    road.run("pipelines.extract_regions", images=images, output=regions)
+    # Fixed boxes: what the recorded figures were measured on.
+    road.run("pipelines.extract_regions", images=images, extractor__name="lite", output=regions)
     token_file = str(data / "Flickr8k.token.txt")
     road.run("pipelines.prepare_captions", captions=token_file, images=images, tune=TUNE_IMAGES, output=captions)
     road.run("jobs.train_alignment", **tables, output=models["alignment"])
