@@ -6,7 +6,7 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 # Where the road writes its tables, models and pages.
 RUNS ?= runs
 
-ROAD_EXTRAS := beam,ray,eval,demo
+ROAD_EXTRAS := beam,ray,onnx,eval,demo
 TEST_EXTRAS := $(ROAD_EXTRAS),gcs,dev
 SOURCES := vsalign pipelines jobs infra tests
 

@@ -152,8 +152,7 @@ def caption_images(argv: Sequence[str] | None = None) -> int:
     models = Models(whole, everywhere(options.region_model, "--region-model") if options.region_model else whole)
     facts = models.facts()
     trained, _ = models.load(facts)
-    described = options.described_input(trained)
-    plan = described.plan()
+    plan = options.described_input(trained).plan()
     output = Output(
         url=everywhere(options.output, "--output"),
         table="descriptions",
@@ -169,7 +168,7 @@ def caption_images(argv: Sequence[str] | None = None) -> int:
         properties={"extractor": trained.extractor},
     )
     stage = begin(output, lambda: plan.shards, plan.schema, plan.counts, overwrite=options.overwrite)
-    work = CaptionShards(output, described, models, options.describing, options.batch_size)
+    work = CaptionShards(output, plan.described, models, options.describing, options.batch_size)
     return make_shards(stage, work, options, "images")
 
 

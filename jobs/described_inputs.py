@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow as pa
 from vsalign.errors import ConfigurationError, InputError
 from vsalign.generation.describe import regions_of_shard
 from vsalign.images import IMAGE_PLAN, ImageInput, ReadCounts, ReadImage, ReadOptions, list_images, read_images
-from vsalign.regions import ExtractorFiles, RegionExtractor, extractor_of, reads_boxes
+from vsalign.regions import ExtractorFiles, RegionExtractor, extractor_of, reads_boxes, settled
 from vsalign.regions.extract import Extracted, ExtractOptions, extract_images
 from vsalign.storage import ShardWriter, TableReader
 
@@ -32,6 +32,8 @@ class Plan:
     """What was skipped, once the shards are gone through."""
     facts: dict[str, Any]
     """What is recorded of the input: what changes a row."""
+    described: DescribedInput
+    """What the actors open: the input, with what the driver has settled."""
 
 
 class DescribedInput(Protocol):
@@ -79,9 +81,11 @@ class Pictures:
             **listing.facts(),
             "max_pixels": self.extraction.max_pixels,
             "precision": self.files.precision,
+            "runtime": extractor.runtime,
             "boxes_sha256": getattr(extractor, "boxes_sha256", ""),
         }
-        return Plan(listing.counted(counts), IMAGE_PLAN, counts, facts)
+        files = settled(self.files, extractor)
+        return Plan(listing.counted(counts), IMAGE_PLAN, counts, facts, replace(self, files=files))
 
     def open(self) -> Callable[[Rows, ShardWriter], Described]:
         """Reads, decodes and extracts."""
@@ -110,7 +114,7 @@ class RegionsOfTable:
         table = TableReader(self.url, "regions")
         table.require_extractor(self.identity, needed_by=f"the model {self.model}")
         shards = ([{"kind": "regions", "region_shard": shard}] for shard in range(len(table.shards)))
-        return Plan(shards, REGIONS_PLAN, {}, {"regions": table.facts()})
+        return Plan(shards, REGIONS_PLAN, {}, {"regions": table.facts()}, self)
 
     def open(self) -> Callable[[Rows, ShardWriter], Described]:
         """Reads the table."""

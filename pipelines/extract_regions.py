@@ -23,7 +23,7 @@ from vsalign.errors import ConfigurationError, ModelError
 from vsalign.images import IMAGE_PLAN, Listing, ReadCounts, ReadImage, ReadOptions, list_images, read_images
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
-from vsalign.regions import ExtractorConfig, RegionExtractor, build_extractor, said
+from vsalign.regions import ExtractorConfig, RegionExtractor, build_extractor, said, settled
 from vsalign.regions.extract import ExtractOptions, extract_shard
 from vsalign.storage import Output, ShardResult, ShardTask, ShardWriter, begin
 
@@ -117,7 +117,7 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
         table="regions",
         schema=tables.regions_schema(extractor.dim),
         stage=STAGE,
-        configuration=configuration(options, listing, boxes_sha256),
+        configuration=configuration(options, listing, boxes_sha256, extractor.runtime),
         properties={"extractor": identity},
     )
     counts: dict[str, int] = {}
@@ -132,7 +132,7 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
     def graph(pipeline: beam.Pipeline) -> None:
         shards = pipeline | "Shards" >> beam.Create(tasks) | "Spread" >> beam.Reshuffle()
         _ = shards | "Extract" >> beam.ParDo(
-            ExtractShard(output, options.extractor, options.extraction, options.reading)
+            ExtractShard(output, settled(options.extractor, extractor), options.extraction, options.reading)
         )
 
     engine.run(graph, stage, tasks, "images")
@@ -140,13 +140,14 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
     return print_summary(f"{STAGE} finished", options.output, "images", already)
 
 
-def configuration(options: Options, listing: Listing, boxes_sha256: str) -> dict[str, Any]:
+def configuration(options: Options, listing: Listing, boxes_sha256: str, runtime: str) -> dict[str, Any]:
     """What changes a row, beside the extractor's identity: not the workers, the runner or the decoding threads."""
     return {
         **listing.facts(),
         **{name: getattr(options, name) for name in ("batch_size", "threads", "max_pixels")},
         "boxes_sha256": boxes_sha256,
         "precision": options.extractor.precision,
+        "runtime": runtime,
     }
 
 

@@ -26,6 +26,7 @@ from vsalign.allocator import keep_freed_memory
 from vsalign.images import decode_image
 from vsalign.regions.lite import INPUT_SIZE, lite_network
 from vsalign.regions.network import resize
+from vsalign.regions.onnx_maps import OnnxMaps
 from vsalign.regions.placement import Placement
 
 PICTURES, BATCH = 96, 16
@@ -86,17 +87,10 @@ def openvino() -> Run:
 
 
 def onnxruntime() -> Run:
-    """ONNX Runtime."""
-    import onnxruntime as ort
-
-    network = MapOf(lite_network().eval().requires_grad_(False))
-    example = torch.zeros(BATCH, 3, INPUT_SIZE, INPUT_SIZE)
-    exported = torch.onnx.export(network, (example,), dynamo=True, verbose=False).model_proto.SerializeToString()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = ort.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda pixels: session.run(None, {name: normalised(pixels).numpy()})
+    """ONNX Runtime as extractors use it, the head by torch."""
+    network = Placement().put(lite_network())
+    maps = OnnxMaps(network)
+    return lambda pixels: network.head(maps(pixels)[-1])
 
 
 WAYS: dict[str, tuple[Callable[[], Run], bool]] = {

@@ -1,7 +1,15 @@
 """Regions of pictures: boxes and features (paper, section 3.1.1)."""
 
 from vsalign.regions.base import Prepared, RegionExtractor, Regions, to_float16, whole_image
-from vsalign.regions.config import ExtractorConfig, ExtractorFiles, build_extractor, extractor_of, reads_boxes, said
+from vsalign.regions.config import (
+    ExtractorConfig,
+    ExtractorFiles,
+    build_extractor,
+    extractor_of,
+    reads_boxes,
+    said,
+    settled,
+)
 
 __all__ = [
     "ExtractorConfig",
@@ -13,6 +21,7 @@ __all__ = [
     "extractor_of",
     "reads_boxes",
     "said",
+    "settled",
     "to_float16",
     "whole_image",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -52,6 +52,8 @@ class RegionExtractor(ABC):
     weights_sha256: str
     licence: str
     """The terms of its weights, as far as they are known."""
+    runtime: Literal["torch", "onnxruntime"] = "torch"
+    """What computes its network: one table keeps to one."""
     least_side = 0
     """px of both sides from which on a smaller copy of a picture does; 0: it wants all of them."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from vsalign.errors import ConfigurationError, ModelError
 from vsalign.options import closest
 from vsalign.regions.base import RegionExtractor
-from vsalign.regions.placement import DeviceName, Placement, Precision
+from vsalign.regions.placement import DeviceName, Placement, Precision, Runtime
 from vsalign.regions.pooled import Pooling
 
 NAMES = ("rcnn-lite", "lite", "given", "torchvision", "detectron2")
@@ -17,6 +17,9 @@ TIMM = "timm:"
 
 DETECTORS = ("rcnn-lite", "torchvision", "detectron2")
 """Those that find their boxes, and keep the best."""
+
+ON_LITE = ("rcnn-lite", "lite", "given")
+"""Those on EfficientNet-Lite0, which ONNX Runtime can compute."""
 
 RECORDED = ("model", "pooling", "input_size", "top_k", "nms", "min_score")
 """Options that an extractor's identity holds, where they change its rows."""
@@ -40,10 +43,16 @@ class ExtractorFiles:
     precision: Precision = "float32"
     """Of the backbone, on a GPU: bfloat16 and float16 are faster, and the features differ (docs/results.md says how
     much)."""
+    runtime: Runtime = "auto"
+    """What computes EfficientNet-Lite0 on a CPU. auto: ONNX Runtime where it is installed (the extra onnx), which is
+    faster; features differ from torch's in their last digits, so a table keeps to one."""
 
     def placement(self) -> Placement:
         """Where it runs; raises ConfigurationError where that is not to be had here."""
-        return Placement.of(self.device, self.precision)
+        return Placement.of(self.device, self.precision, self.runtime)
+
+
+Files = TypeVar("Files", bound=ExtractorFiles)
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,10 @@ class ExtractorConfig(ExtractorFiles):
         if self.model and self.name not in ("torchvision", "detectron2"):
             raise ConfigurationError(
                 f"--extractor.model {self.model} is for torchvision and detectron2, not {self.name}"
+            )
+        if self.runtime == "onnxruntime" and self.name not in ON_LITE:
+            raise ConfigurationError(
+                f"--extractor.runtime onnxruntime is for {', '.join(ON_LITE)}, not {self.name}: leave it out"
             )
         if self.pooling != "map" and self.name in ("torchvision", "detectron2"):
             raise ConfigurationError(f"--extractor.pooling {self.pooling}: {self.name} pools as it was trained to")
@@ -161,6 +174,11 @@ def extractor_of(identity: dict[str, Any], files: ExtractorFiles | None = None) 
             "name the same weights file with --extractor.weights"
         )
     return extractor
+
+
+def settled(files: Files, extractor: RegionExtractor) -> Files:
+    """The same files, with the runtime that the extractor chose here: what the other machines of a run must take."""
+    return replace(files, runtime=extractor.runtime)
 
 
 def reads_boxes(identity: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Where an extractor's networks run, and in which numbers."""
+"""Where an extractor's networks run, by what, and in which numbers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from vsalign.errors import ConfigurationError
+from vsalign.regions import onnx_maps
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16", "float16"]
+Runtime = Literal["auto", "torch", "onnxruntime"]
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -22,12 +24,15 @@ class Placement:
 
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
+    onnx: bool = False
+    """Whether ONNX Runtime computes what it can (`onnx_maps`)."""
 
     @classmethod
-    def of(cls, device: DeviceName = "auto", precision: Precision = "float32") -> Placement:
-        """`auto` is the first CUDA device, or the CPU where there is none.
+    def of(cls, device: DeviceName = "auto", precision: Precision = "float32", runtime: Runtime = "torch") -> Placement:
+        """`auto` is the first CUDA device, or the CPU where there is none; and ONNX Runtime where it is installed.
 
-        Raises ConfigurationError for cuda without a device, and for float16 on a CPU.
+        Raises ConfigurationError for cuda without a device, for float16 on a CPU, and for ONNX Runtime on a GPU or
+        where it is not installed.
         """
         found = torch.cuda.is_available()
         if device == "cuda" and not found:
@@ -40,7 +45,14 @@ class Placement:
         if kind == "cuda":
             # float32 is float32: the tensor cores' shortened one would be off by far more than float16's last digit.
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        return cls(torch.device(kind), getattr(torch, precision))
+        if runtime == "onnxruntime" and kind == "cuda":
+            raise ConfigurationError("--extractor.runtime onnxruntime is for CPUs: add --extractor.device cpu")
+        if runtime == "onnxruntime" and not onnx_maps.installed():
+            raise ConfigurationError(
+                "--extractor.runtime onnxruntime: it is not installed here; pip install 'vsalign[onnx]', or use torch"
+            )
+        onnx = runtime == "onnxruntime" or (runtime == "auto" and kind == "cpu" and onnx_maps.installed())
+        return cls(torch.device(kind), getattr(torch, precision), onnx)
 
     def put(self, module: Module) -> Module:
         """The module, frozen, in channels_last (on a CPU 1.5 x faster than NCHW), its weights on the device."""

@@ -6,7 +6,7 @@ crop  each box is cropped, warped to a square and goes through the network alone
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from vsalign.regions.base import Prepared, RegionExtractor, Regions, whole_image
-from vsalign.regions.network import Network, resize
+from vsalign.regions.network import EfficientNetLite, Network, resize
+from vsalign.regions.onnx_maps import OnnxMaps
 from vsalign.regions.placement import Placement
 from vsalign.regions.pooling import enough_samples, pool, pooling_matrix
 
@@ -63,6 +64,9 @@ class PooledRegions(RegionExtractor):
         self.name, self.input_size, self.pooling, self.top_k = name, input_size, pooling, top_k
         self.placement = placement or Placement()
         self.network = self.placement.put(network)
+        self.maps: Callable[[Tensor], list[Tensor]] = self.network.maps
+        if self.placement.onnx and isinstance(network, EfficientNetLite):
+            self.maps, self.runtime = OnnxMaps(network), "onnxruntime"
         self.dim, self.weights_sha256, self.licence = network.dim, network.weights_sha256, network.licence
         self.cells = network.cells(input_size)
         # Twice what is needed: the rest of the way is resized with a filter, as without a smaller copy.
@@ -116,7 +120,7 @@ class PooledRegions(RegionExtractor):
 
     @torch.inference_mode()
     def extract(self, batch: list[Prepared]) -> list[Regions]:
-        maps = self.network.maps(self.placement.send([picture.pixels for picture in batch]))
+        maps = self.maps(self.placement.send([picture.pixels for picture in batch]))
         found = self.find(maps, batch)
         if self.pooling == "crop":
             features = self._crops(batch, found)
@@ -149,7 +153,7 @@ class PooledRegions(RegionExtractor):
             for crop in _cropped(picture, boxes, self.network.crop_side)
         ]
         passes = [
-            self.network.head(self.network.maps(self.placement.send(crops[start : start + CROPS_A_PASS]))[-1])
+            self.network.head(self.maps(self.placement.send(crops[start : start + CROPS_A_PASS]))[-1])
             for start in range(0, len(crops), CROPS_A_PASS)
         ]
         features = torch.cat([each.float().mean((2, 3)) for each in passes])
