@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
+from tests.benchmarks.record import photographs, write_record
 from vsalign.allocator import keep_freed_memory
 from vsalign.images import decode_image
 from vsalign.regions.lite import INPUT_SIZE, lite_network
@@ -94,14 +94,15 @@ def onnxruntime() -> Run:
 
 
 WAYS: dict[str, tuple[Callable[[], Run], bool]] = {
-    "eager, glibc's own thresholds": (eager, False),
+    "eager_own_thresholds": (eager, False),
     "eager": (eager, True),
-    "eager, NCHW": (nchw, True),
-    "eager, batch norms not folded": (unfolded, True),
-    "torch.compile": (compiled, True),
+    "eager_nchw": (nchw, True),
+    "eager_unfolded": (unfolded, True),
+    "compile": (compiled, True),
     "openvino": (openvino, True),
     "onnxruntime": (onnxruntime, True),
 }
+"""How each is made, and whether freed memory is kept (else glibc's own thresholds hold)."""
 
 
 def measured(way: str, images: Path, threads: int) -> float:
@@ -151,10 +152,11 @@ def main() -> None:
                 raise SystemExit(f"{way}: {ended.stderr[-2000:]}")
             rates.append(float(ended.stdout.split()[-1]))
             print(f"{way:<32} {rates[-1]:6.2f} images/s", file=sys.stderr)
-    figures = {way: round(statistics.median(rates), 2) for way, rates in found.items()}
-    print(json.dumps(figures, indent=1))
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=1) + "\n")
+    unit = f"images/s (backbone alone, median of {asked.rounds} rounds)"
+    split = f"{photographs(PICTURES, asked.images)}, {INPUT_SIZE} px"
+    write_record(
+        asked.json, {f"extract.cpu.{way}": (statistics.median(rates), unit, split) for way, rates in found.items()}
+    )
 
 
 if __name__ == "__main__":

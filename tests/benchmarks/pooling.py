@@ -10,7 +10,6 @@ nor Ray is needed.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 import torch
 
+from tests.benchmarks.record import Measured, photographs, write_record
 from vsalign import tables
 from vsalign.allocator import keep_freed_memory
 from vsalign.images import IMAGE_PLAN, ImageInput, ReadOptions, list_images, read_images
@@ -28,6 +28,7 @@ from vsalign.storage import Output, begin
 from vsalign.training.alignment import AlignmentData, AlignmentTraining, train_alignment
 
 POOLINGS = ("map", "crop")
+MEASURES = {"annotation_r1": "per cent", "search_r1": "per cent", "rsum": "sum of six recalls"}
 
 
 def extracted(images: str, url: str, config: ExtractorConfig, threads: int) -> float:
@@ -73,23 +74,29 @@ def main() -> None:
     asked = parser.parse_args()
     keep_freed_memory()
     threads = torch.get_num_threads()
-    figures: dict[str, Any] = {"device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"}
+    tune: dict[str, list[dict[str, Any]]] = {pooling: [] for pooling in POOLINGS}
+    rates = {}
     with tempfile.TemporaryDirectory() as scratch:
         for pooling in POOLINGS:
             url = str(Path(scratch) / pooling)
             config = ExtractorConfig(name=asked.extractor, pooling=pooling)  # type: ignore[arg-type]
-            figures[pooling] = {"images_per_s": extracted(asked.images, url, config, threads), "tune": []}
-            print(pooling, figures[pooling], file=sys.stderr, flush=True)
+            rates[pooling] = extracted(asked.images, url, config, threads)
+            print(f"{pooling} {rates[pooling]:.1f} images/s", file=sys.stderr, flush=True)
         for seed in range(asked.seeds):
             for pooling in POOLINGS:
                 folder = Path(scratch) / f"{pooling}-{seed}"
                 (folder / "work").mkdir(parents=True)
                 url = str(Path(scratch) / pooling)
-                figures[pooling]["tune"].append(trained(url, asked.captions, folder, asked.epochs, seed))
-                text = json.dumps(figures, indent=1)
-                print(text, file=sys.stderr, flush=True)
-                if asked.json:
-                    asked.json.write_text(text + "\n")
+                tune[pooling].append(trained(url, asked.captions, folder, asked.epochs, seed))
+    figures: dict[str, Measured] = {}
+    some = photographs(len(list(Path(asked.images).iterdir())), Path(asked.images))
+    for pooling in POOLINGS:
+        key = f"regions.pooling.{pooling}"
+        figures[f"{key}.images_per_s"] = (rates[pooling], "images/s", f"{some}, {asked.extractor}")
+        for measure, unit in MEASURES.items():
+            values = [metrics[measure] for metrics in tune[pooling]]
+            figures[f"{key}.tune_{measure}"] = (values, unit, f"tune; trained on the other {some}")
+    write_record(asked.json, figures)
 
 
 if __name__ == "__main__":

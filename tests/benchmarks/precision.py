@@ -6,13 +6,13 @@ python -m tests.benchmarks.precision --images DIR --json FILE
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from tests.benchmarks.record import Measured, photographs, write_record
 from vsalign.boxes import box_iou
 from vsalign.images import ReadImage
 from vsalign.regions import ExtractorConfig, Regions, build_extractor
@@ -42,30 +42,29 @@ def ulps(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     return np.abs(a.astype(np.float64) - b.astype(np.float64)) / place.astype(np.float64)
 
 
-def feature_error(ours: list[Regions], theirs: list[Regions]) -> dict[str, float]:
+def feature_error(ours: list[Regions], theirs: list[Regions]) -> list[tuple[str, float, str]]:
     """Of features of the same boxes: the relative error of a vector, and float16 units in the last place."""
     a, b = (np.concatenate([each.features for each in side]) for side in (ours, theirs))
     relative = np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)
     apart = ulps(a, b)
-    return {
-        "relative_error_mean": float(relative.mean()),
-        "relative_error_max": float(relative.max()),
-        "float16_ulp_max": float(apart.max()),
-        "share_within_2_ulp": float((apart <= 2).mean()),
-    }
+    return [
+        ("relative_error_mean", 1e6 * float(relative.mean()), "parts per million"),
+        ("relative_error_max", 1e6 * float(relative.max()), "parts per million"),
+        ("within_2_ulp", 100 * float((apart <= 2).mean()), "per cent of numbers, float16 units in the last place"),
+    ]
 
 
-def box_error(ours: list[Regions], theirs: list[Regions]) -> dict[str, float]:
+def box_error(ours: list[Regions], theirs: list[Regions]) -> list[tuple[str, float, str]]:
     """Of detections: the share of boxes in the same place to 0.01 px, and that have a counterpart of IoU >= 0.9."""
     same = [
         np.abs(a.boxes - b.boxes).max(1) <= 0.01 if a.boxes.shape == b.boxes.shape else np.zeros(len(b.boxes), bool)
         for a, b in zip(ours, theirs, strict=True)
     ]
     near = [box_iou(b.boxes, a.boxes).max(1) >= 0.9 for a, b in zip(ours, theirs, strict=True)]
-    return {
-        "boxes_within_0.01_px": float(np.concatenate(same).mean()),
-        "boxes_with_iou_0.9": float(np.concatenate(near).mean()),
-    }
+    return [
+        ("boxes_in_place", 100 * float(np.concatenate(same).mean()), "per cent within 0.01 px of the CPU's"),
+        ("boxes_found", 100 * float(np.concatenate(near).mean()), "per cent with one of the CPU's at IoU >= 0.9"),
+    ]
 
 
 def main() -> None:
@@ -77,16 +76,18 @@ def main() -> None:
     asked = parser.parse_args()
     paths = sorted(asked.images.glob("*.jpg"))[: asked.count]
     images = [ReadImage(path.name, str(path), path.read_bytes()) for path in paths]
-    figures: dict[str, dict[str, float]] = {}
+    figures: dict[str, Measured] = {}
+    some = photographs(asked.count, asked.images)
     for name, error in (("lite", feature_error), ("rcnn-lite", box_error)):
         reference: list[Regions] = []
         for device, precision in PLACES if torch.cuda.is_available() else PLACES[:1]:
             regions, rate = extracted(images, name, device, precision, asked.batch)
             reference = reference or regions
-            figures[f"{name} {device} {precision}"] = {"images_per_s": round(rate, 1), **error(regions, reference)}
-            print(f"{name} {device} {precision}", figures[f"{name} {device} {precision}"], flush=True)
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=1) + "\n")
+            key = f"extract.precision.{name.replace('-', '_')}.{device}_{precision}"
+            figures[f"{key}.images_per_s"] = (rate, "images/s", some)
+            if device != "cpu":
+                figures |= {f"{key}.{what}": (value, unit, some) for what, value, unit in error(regions, reference)}
+    write_record(asked.json, figures)
 
 
 if __name__ == "__main__":

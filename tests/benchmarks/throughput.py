@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from PIL import Image
 import pipelines  # noqa: F401  (it sets the allocator, for the bare loop too)
 from pipelines.extract_regions import extract_regions, load_extractor
 from tests.benchmarks.memory import copied
+from tests.benchmarks.record import Measured, photographs, write_record
 from vsalign.images import DecodeOptions, decode_sized
 from vsalign.regions import ExtractorConfig
 from vsalign.storage import TableReader
@@ -91,10 +91,8 @@ def large(paths: Sequence[Path], folder: Path) -> Path:
     return folder
 
 
-def compare(
-    images: Path, scratch: Path, count: int, rounds: int, name: str, many: int
-) -> dict[str, float | list[float]]:
-    """All figures; the ratios are medians over the rounds."""
+def compare(images: Path, scratch: Path, count: int, rounds: int, name: str, many: int) -> dict[str, Measured]:
+    """All figures, of the record's form; they are medians over the rounds."""
     paths = sorted(images.glob("*.jpg"))[:count]
     folder = copied(paths, scratch / "images")
     bare(paths[:BATCH], name)  # loads and warms
@@ -115,15 +113,13 @@ def compare(
     everything = copied(sorted(images.glob("*.jpg"))[:many], scratch / "many")
     one, two = (command(everything, scratch / f"workers-{workers}", name, workers) for workers in (0, 2))
     print(f"one process {many / one:.1f}, two workers {many / two:.1f} images/s")
+    ratio, some = f"ratio (median of {rounds} rounds)", photographs(count, images)
+    of_twelve = f"{LARGE} JPEGs of 12 megapixels, {name}"
     return {
-        "over_bare": statistics.median(over),
-        "over_bare_rounds": over,
-        "two_workers_over_one_process": one / two,
-        "two_workers_images": many,
-        "large_over_decode_and_model": statistics.median(of_large),
-        "large_rounds": of_large,
-        "bare_images_per_s": statistics.median(rates),
-        "images": count,
+        "extract.over_bare": (statistics.median(over), ratio, f"{some}, {name}"),
+        "extract.bare_images_per_s": (statistics.median(rates), "images/s", f"{some}, {name}"),
+        "extract.large_over_decode_and_model": (statistics.median(of_large), ratio, of_twelve),
+        "extract.two_workers_over_one_process": (one / two, "ratio", f"{photographs(many, images)}, {name}"),
     }
 
 
@@ -138,9 +134,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         figures = compare(asked.images, Path(scratch), asked.count, asked.rounds, asked.extractor, asked.many)
-    print(json.dumps(figures, indent=1), file=sys.stderr)
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=1) + "\n")
+    write_record(asked.json, figures)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ captions table of its own: rank 1 reads OTHER. Workers are processes of their ow
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def main(rank: int, rendezvous: str, folder: Path, alignment: str, mrnn: str, ta
         refusal = str(error)
     (folder / f"rank{rank}.json").write_text(json.dumps({"reported": reported, "refusal": refusal}))
     dist.destroy_process_group()
+    os._exit(0)  # what is told is told: threads of gloo may abort the interpreter that goes away below them
 
 
 if __name__ == "__main__":
