@@ -21,6 +21,7 @@ from tests.benchmarks.archives import archive
 from tests.benchmarks.measured import Ended, run_to_its_end
 from tests.benchmarks.mutants import Mutants, Rng
 from tests.benchmarks.originals import originals, photographs
+from tests.benchmarks.record import write_record
 from tests.conftest import SHARED
 from tests.pipelines.stages import Stages
 from vsalign.images.names import escape
@@ -182,8 +183,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         figures = fuzz(asked.keep or Path(folder), asked.mutants, asked.seed, tuple(asked.workers))
     print(json.dumps(figures, indent=1))
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=1) + "\n")
+    split = "mutated images and archives; extractor lite at 64 px"
+    write_record(asked.json, {"extract.fuzzed": (figures["mutants"], "mutants, rows + errors = inputs", split)})
 
 
 if __name__ == "__main__":
