@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import apache_beam as beam
@@ -76,17 +75,17 @@ class ExtractShard(CommitShard):
 
 
 _LOADING = threading.Lock()
+_loaded: dict[ExtractorConfig, RegionExtractor] = {}
 
 
 def load_extractor(config: ExtractorConfig) -> RegionExtractor:
-    """The extractor, one a process, however many threads and DoFns Beam makes there."""
+    """The extractor, one a process, however many threads and DoFns Beam makes there: the driver's serves them too."""
     with _LOADING:
-        return _extractor(config)
-
-
-@lru_cache(maxsize=1)
-def _extractor(config: ExtractorConfig) -> RegionExtractor:
-    return build_extractor(config)
+        if config not in _loaded:
+            _loaded.clear()
+            extractor = build_extractor(config)
+            _loaded.update({config: extractor, settled(config, extractor): extractor})
+        return _loaded[config]
 
 
 def facts(extractor: RegionExtractor) -> tuple[dict[str, Any], str]:
@@ -107,7 +106,7 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
     options, rest = parse(Options, argv, prog=PROG, description=about, allow_unknown=True)
     engine = Engine.of(rest, options, PROG)
     listing = list_images(options.source(options.shard_size))
-    _extractor.cache_clear()  # a caller's earlier run may have read other files of the same names
+    _loaded.clear()  # a caller's earlier run may have read other files of the same names
     extractor = load_extractor(options.extractor)
     print(said(extractor), file=sys.stderr)
     identity, boxes_sha256 = facts(extractor)

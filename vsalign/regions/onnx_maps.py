@@ -43,6 +43,8 @@ class OnnxMaps:
 
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+            # Its threads would wait by spinning, on the cores that torch and the decoding threads need.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             self._sessions[threads] = onnxruntime.InferenceSession(
                 self._model, options, providers=["CPUExecutionProvider"]
             )
