@@ -113,11 +113,12 @@ def test_a_list_of_odd_names_reads_each_ones_own_content(stages: Any, tmp_path: 
 def test_a_shard_in_which_no_picture_has_a_box_is_read_with_the_others(stages: Any, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     images = []
-    for number in range(4):
+    for number in range(6):
         (tmp_path / "in" / f"{number}.png").write_bytes(square(number))
         images.append({"id": number, "file_name": f"{number}.png", "width": number + 10, "height": number + 10})
     boxes = tmp_path / "boxes.json"
-    boxes.write_text(json.dumps({"images": images, "annotations": [{"image_id": 3, "bbox": [1, 1, 5, 5]}]}))
+    images[4]["width"] = 40  # the boxes of 4.png are of another picture; 5.png has none, not even an entry
+    boxes.write_text(json.dumps({"images": images[:5], "annotations": [{"image_id": 3, "bbox": [1, 1, 5, 5]}]}))
     given = ("--extractor.name", "given", "--extractor.boxes", str(boxes))
     assert extract_regions.main(stages.small(tmp_path / "in", tmp_path / "table", *given)) == 0
     table = TableReader(str(tmp_path / "table"), "regions").read()
@@ -125,6 +126,21 @@ def test_a_shard_in_which_no_picture_has_a_box_is_read_with_the_others(stages: A
     assert table.schema.field("boxes").type == pa.list_(pa.list_(pa.float32(), 4))
     query = f"select sum(len(scores)), count(*) from '{tmp_path}/table/part-*.parquet'"
     assert duckdb.execute(query).fetchone() == (5, 4)
+    errors = TableReader(str(tmp_path / "table"), "regions").errors().to_pylist()
+    assert [(Path(error["uri"]).name, error["reason"]) for error in errors] == [
+        ("4.png", "BAD_BOXES"),
+        ("5.png", "NO_BOXES"),
+    ]
+
+
+def test_a_companion_file_of_a_mac_is_no_input_by_its_name_or_by_its_bytes(stages: Any, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, data in (("a.png", square(0)), ("._a.png", b"\0\5\x16\7\0"), ("apple.png", b"\0\5\x16\7\0")):
+        (tmp_path / "in" / name).write_bytes(data)
+    assert extract_regions.main(stages.small(tmp_path / "in", tmp_path / "table")) == 0
+    manifest = TableReader(str(tmp_path / "table"), "regions").manifest
+    assert (manifest["inputs"], manifest["rows"], manifest["errors"]) == (1, 1, {})
+    assert manifest["counts"]["litter"] == 2
 
 
 def test_a_process_loads_its_extractor_once_however_many_threads_ask(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,8 @@ def read_images(
 
     An archive yields its good members, then one error with `archive_level` where it is INCOMPLETE, CORRUPT,
     EMPTY, UNSUPPORTED, NOT_FOUND, READ_FAILED or TIMED_OUT as a whole. `counts` is counted up with what
-    archives held beside pictures. Passing failures are tried again, an archive from the byte where it failed.
+    archives held beside pictures, and with files whose bytes show that they are litter: those are no inputs. Passing
+    failures are tried again, an archive from the byte where it failed.
     """
     counts = counts if counts is not None else ReadCounts()
     for row in rows:
@@ -40,7 +41,11 @@ def read_images(
         elif row["kind"] == ARCHIVE:
             yield from _read_archive(Members(image_id, uri, counts), options)
         else:
-            yield _read_file(image_id, uri, options)
+            image = _read_file(image_id, uri, options)
+            if image.data is not None and image.data.startswith(names.APPLE_DOUBLE):
+                counts.litter += 1
+            else:
+                yield image
 
 
 def _read_file(image_id: str, uri: str, options: ReadOptions) -> ReadImage:

@@ -45,10 +45,10 @@ class ReadOptions:
 
 @dataclass
 class ReadCounts:
-    """What reading skipped inside archives; hand one in to have it counted up."""
+    """What reading skipped; hand one in to have it counted up."""
 
     litter: int = 0
-    """Members that systems leave behind (__MACOSX/, ._a.jpg, .DS_Store...)."""
+    """Members that systems leave behind (__MACOSX/, ._a.jpg, .DS_Store...), and files like them by their bytes."""
 
     other: int = 0
     """Members whose extension promises no picture (.txt, .json, .cls...)."""

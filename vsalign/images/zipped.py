@@ -1,10 +1,14 @@
-"""Zip archives: members by the archive's directory; encrypted, oversized and unsafe ones are errors of their
-own."""
+"""Zip archives: members by the archive's directory; encrypted, oversized and unsafe ones are errors of their own.
+
+Where the directory is missing, as in a zip that was cut, the members before the cut are found by their own headers.
+"""
 
 from __future__ import annotations
 
+import bz2
 import io
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,19 +16,22 @@ from collections.abc import Iterator
 from vsalign.errors import InputError, Reason
 from vsalign.images.reading import Members, ReadImage, ReadOptions, failed
 
-_ENCRYPTED = 0x1
+_ENCRYPTED, _SIZES_BEHIND, _UTF8 = 0x1, 0x8, 0x800
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 
 
 def read_zip(file: io.BufferedReader, members: Members, options: ReadOptions) -> Iterator[ReadImage]:
-    """Yield the zip's pictures in its directory's order; one archive-level error where the directory is
-    missing."""
+    """Yield the zip's pictures in its directory's order.
+
+    Where the directory is missing or damaged: those that lie whole before the cut, and then one archive-level error.
+    """
     try:
         archive = zipfile.ZipFile(file)
     except InputError as error:
         yield members.whole(error.reason, error.message)
         return
     except Exception as error:  # zipfile lets struct.error, ValueError and others out on a damaged directory
+        yield from _read_cut(file, members, options)
         yield members.whole(Reason.INCOMPLETE, f"the zip's directory is missing or damaged, it was cut? ({error})")
         return
     with archive:
@@ -47,17 +54,12 @@ def _read_member(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, member: ReadImage, members: Members, options: ReadOptions
 ) -> ReadImage | None:
     """The member with its bytes or its error; raises InputError where the store fails."""
-    if info.flag_bits & _ENCRYPTED:
-        text = "the member is encrypted; store it without a password"
-        return failed(member.image_id, member.uri, Reason.UNSUPPORTED, text)
-    if info.compress_type not in _METHODS:
-        text = f"compression method {info.compress_type} is not read; store or deflate it"
-        return failed(member.image_id, member.uri, Reason.UNSUPPORTED, text)
     if stat.S_ISLNK(info.external_attr >> 16):
         text = "a link is not followed; store the picture itself"
         return failed(member.image_id, member.uri, Reason.UNSAFE_PATH, text)
-    if info.file_size > options.max_member_bytes:
-        return members.too_large(member, info.file_size, options.max_member_bytes)
+    refused = _refused(info.flag_bits, info.compress_type, info.file_size, member, members, options)
+    if refused is not None:
+        return refused
     try:
         with archive.open(info) as content:
             # Never more than the directory states, whatever the deflated data would grow to.
@@ -74,3 +76,67 @@ def _read_member(
         text = f"{len(data)} bytes where the directory states {info.file_size}"
         return failed(member.image_id, member.uri, Reason.TRUNCATED, text)
     return members.filled(member, data)
+
+
+def _refused(
+    flags: int, method: int, size: int, member: ReadImage, members: Members, options: ReadOptions
+) -> ReadImage | None:
+    """The error of a member that is not to be read, by its header; None for one that is."""
+    if flags & _ENCRYPTED:
+        text = "the member is encrypted; store it without a password"
+        return failed(member.image_id, member.uri, Reason.UNSUPPORTED, text)
+    if method not in _METHODS:
+        text = f"compression method {method} is not read; store or deflate it"
+        return failed(member.image_id, member.uri, Reason.UNSUPPORTED, text)
+    if size > options.max_member_bytes:
+        return members.too_large(member, size, options.max_member_bytes)
+    return None
+
+
+_HEADER = struct.Struct("<4s5H3I2H")
+"""A local header (APPNOTE.TXT, 4.3.7): signature, version, flags, method, time, date, CRC-32, sizes (compressed and
+not), lengths of the name and of the extra field."""
+_SIGNATURE = b"PK\x03\x04"
+_IN_64_BITS = 0xFFFFFFFF
+
+
+def _read_cut(file: io.BufferedReader, members: Members, options: ReadOptions) -> Iterator[ReadImage]:
+    """The members that lie whole before the cut, one after the other from the zip's first byte.
+
+    It ends where no header follows, and at a member whose size stands behind it (a zip written as a stream) or takes
+    64 bits.
+    """
+    whole = file.seek(0, io.SEEK_END)
+    start = 0
+    while start + _HEADER.size <= whole:
+        file.seek(start)
+        signature, _, flags, method, _, _, crc, packed, size, of_name, of_extra = _HEADER.unpack(
+            file.read(_HEADER.size)
+        )
+        content = start + _HEADER.size + of_name + of_extra
+        start = content + packed
+        if signature != _SIGNATURE or flags & _SIZES_BEHIND or _IN_64_BITS in (packed, size) or start > whole:
+            return
+        name = file.read(of_name).decode("utf-8" if flags & _UTF8 else "cp437", "surrogateescape")
+        member = None if name.endswith("/") else members.admit(name)
+        if member is not None and member.error is None:
+            member = _refused(flags, method, max(size, packed), member, members, options) or member
+        if member is not None and member.error is None:
+            file.seek(content)
+            data = _unpacked(file.read(packed), method, size)
+            if data is None or len(data) != size or zlib.crc32(data) != crc:
+                member = failed(member.image_id, member.uri, Reason.CORRUPT, "the member is damaged")
+            else:
+                member = members.filled(member, data)
+        if member is not None:
+            yield member
+
+
+def _unpacked(packed: bytes, method: int, size: int) -> bytes | None:
+    """A member's content, one byte more than `size` at most, whatever it would grow to; None where it is damaged."""
+    try:
+        if method == zipfile.ZIP_DEFLATED:
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)
+        return bz2.BZ2Decompressor().decompress(packed, size + 1) if method == zipfile.ZIP_BZIP2 else packed
+    except (zlib.error, OSError):
+        return None

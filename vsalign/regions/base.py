@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import nn
 
 from vsalign.errors import InputError, Reason
 
@@ -56,6 +57,11 @@ class RegionExtractor(ABC):
     """What computes its network: one table keeps to one."""
     least_side = 0
     """px of both sides from which on a smaller copy of a picture does; 0: it wants all of them."""
+
+    def weights_bytes(self) -> int:
+        """Bytes of its networks' weights in the memory of each process that loads it."""
+        networks = nn.ModuleList(value for value in vars(self).values() if isinstance(value, nn.Module))
+        return sum(tensor.nbytes for tensor in (*networks.parameters(), *networks.buffers()))
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:

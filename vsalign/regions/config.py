@@ -187,8 +187,8 @@ def reads_boxes(identity: dict[str, Any]) -> bool:
 
 
 def said(extractor: RegionExtractor) -> str:
-    """One line on an extractor, for whoever starts a run: its dimension, its weights and their terms."""
+    """One line on an extractor, for whoever starts a run: its dimension, its weights, their size and their terms."""
     return (
-        f"extractor {extractor.name}: {extractor.dim} numbers a region, weights SHA-256 "
-        f"{extractor.weights_sha256[:12]}…; terms of the weights: {extractor.licence}"
+        f"extractor {extractor.name}: {extractor.dim} numbers a region, {extractor.weights_bytes() / 1e6:.0f} MB of "
+        f"weights in each process, SHA-256 {extractor.weights_sha256[:12]}…; their terms: {extractor.licence}"
     )

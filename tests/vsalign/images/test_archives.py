@@ -128,10 +128,51 @@ def test_tar_of_many_read_blocks_is_whole(tmp_path: Path, dot: Any) -> None:
         assert reds(images) == {"x.tar/0.png": 3} and not reasons(images), size
 
 
-def test_zip_without_its_directory_is_incomplete(tmp_path: Path, dot: Any) -> None:
-    data = zip_of([("0.png", dot(0)), ("1.png", dot(1))])
-    for cut in (len(data) - 30, data.index(b"PK\1\2"), 40):
-        assert reasons(read(tmp_path / "x.zip", data[:cut])) == [("x.zip", Reason.INCOMPLETE, True)]
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_zip_without_its_directory_is_incomplete_and_gives_what_lies_before_the_cut(
+    method: int, tmp_path: Path, dot: Any
+) -> None:
+    files = [("0.png", dot(0)), ("a/", b""), ("._1.png", b"x"), ("\u00e9.png", dot(1)), ("../2.png", dot(2)),
+             ("3.png", dot(3))]  # fmt: skip
+    data = zip_of(files, method)
+    last = data.rindex(b"PK\3\4")
+    kept = {"x.zip/0.png": 0, "x.zip/\u00e9.png": 1}
+    for cut, whole in ((len(data) - 30, 1), (data.index(b"PK\1\2"), 1), (data.index(b"PK\1\2") - 1, 0), (last + 9, 0)):
+        counts = ReadCounts()
+        images = read(tmp_path / "x.zip", data[:cut], counts=counts)
+        assert reds(images) == kept | ({"x.zip/3.png": 3} if whole else {})
+        assert reasons(images) == [
+            ("x.zip/../2.png", Reason.UNSAFE_PATH, False),
+            ("x.zip", Reason.INCOMPLETE, True),
+        ]
+        assert counts.litter == 1
+    assert reasons(read(tmp_path / "x.zip", data[:20])) == [("x.zip", Reason.INCOMPLETE, True)]
+
+
+def test_a_cut_zip_is_read_as_safely_as_a_whole_one(tmp_path: Path, dot: Any) -> None:
+    data = zip_of([("0.png", dot(0)), ("1.png", bytes(5000)), ("2.png", dot(2))], zipfile.ZIP_DEFLATED)
+    second = data.index(b"PK\3\4", 1)
+    directory = data.index(b"PK\1\2")
+
+    def cut(*changes: tuple[int, bytes], limit: int = 4000) -> list[tuple[str, Reason, bool]]:
+        spoiled = bytearray(data[:directory])
+        for place, change in changes:
+            spoiled[place : place + len(change)] = change
+        images = read(tmp_path / "x.zip", bytes(spoiled), options=ReadOptions(max_member_bytes=limit))
+        assert images[0].image_id == "x.zip/0.png" and images[0].data
+        return [(image_id, reason, whole) for image_id, reason, whole in reasons(images) if not whole]
+
+    assert cut() == [("x.zip/1.png", Reason.TOO_LARGE, False)]
+    assert cut(limit=6000) == []
+    # Encrypted; by a method that is not read; damaged content; another size than its content's, a bomb's too.
+    for change, reason in (
+        ((6, b"\1"), Reason.UNSUPPORTED),
+        ((8, b"\x63"), Reason.UNSUPPORTED),
+        ((40, b"\xff\xff"), Reason.CORRUPT),
+        ((22, b"\1\0\0\0"), Reason.CORRUPT),
+    ):
+        assert cut((second + change[0], change[1]), limit=6000) == [("x.zip/1.png", reason, False)]
+    assert cut((second + 6, b"\x08"), limit=6000) == []  # sizes behind it: what follows cannot be found
 
 
 @pytest.mark.parametrize(
@@ -222,10 +263,12 @@ def parquet(columns: dict[str, Any], path: Path) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
 @pytest.mark.parametrize("id_column", ["image_id", "path", "__key__"])
-def test_parquet_with_bytes(id_column: str, tmp_path: Path, dot: Any) -> None:
+def test_parquet_with_bytes(id_column: str, kind: pa.DataType, tmp_path: Path, dot: Any) -> None:
     ids = ["a/0.png", "a/1.png", "/abs/2.png", None, "0.txt"]
-    data = parquet({id_column: ids, "label": [1] * 5, "image": [dot(n) for n in range(5)]}, tmp_path / "t")
+    pictures = pa.array([dot(n) for n in range(5)], kind)
+    data = parquet({id_column: ids, "label": [1] * 5, "image": pictures}, tmp_path / "t")
     assert reds(read(tmp_path / "x.parquet", data)) == {
         "x.parquet/a/0.png": 0, "x.parquet/a/1.png": 1, "x.parquet/abs/2.png": 2, "x.parquet/row-000000003": 3,
         "x.parquet/0.txt": 4,

@@ -7,9 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
+import pytest
 from PIL import Image
 
 from vsalign.pictures import write_gallery
+from vsalign.pictures.thumbnails import smaller
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -104,6 +107,12 @@ def test_boxes_of_a_turned_picture_lie_on_the_upright_one(tmp_path: Path, shop: 
         assert thumbnail.size == (40, 80) and thumbnail.getexif().get(0x0112) is None
         inside, outside = thumbnail.getpixel((35, 10)), thumbnail.getpixel((10, 60))
     assert inside[0] > 200 and inside[1] < 60 and min(outside) > 240
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5000, 1), (1, 5000), (20_000, 1000)])
+def test_a_thumbnail_has_no_side_under_one_px(size: tuple[int, int]) -> None:
+    found = smaller(np.zeros((size[1], size[0], 3), np.uint8), 100).size
+    assert max(found) == min(100, max(size)) and min(found) == max(1, round(min(size) * max(found) / max(size)))
 
 
 def test_boxes_are_scaled_with_large_thumbnails_and_unusable_ones_are_said(

@@ -13,8 +13,8 @@ import torch
 
 from vsalign import tables
 from vsalign.errors import ConfigurationError, InputError, Reason, TableError
-from vsalign.images import ReadImage
-from vsalign.regions import Prepared, RegionExtractor, Regions, whole_image
+from vsalign.images import ReadImage, decode_sized
+from vsalign.regions import Prepared, RegionExtractor, Regions, extract, whole_image
 from vsalign.regions.extract import Extracted, ExtractOptions, extract_images, extract_shard, regions_batch
 from vsalign.storage import Output, ShardResult, Stage, TableReader
 
@@ -117,6 +117,19 @@ def test_leaving_early_ends_the_threads(read_picture) -> None:
     found = extract_images((read_picture(n) for n in range(40)), Numbered(), OPTIONS)
     next(found)
     found.close()
+
+
+def test_each_picture_is_decoded_once(read_picture, monkeypatch) -> None:
+    decoded: list[str] = []
+
+    def counting(data: bytes, uri: str, *options: Any) -> Any:
+        decoded.append(uri)
+        return decode_sized(data, uri, *options)
+
+    monkeypatch.setattr(extract, "decode_sized", counting)
+    images = [read_picture(n) for n in range(20)]
+    assert len(list(extract_images(images, Numbered(), OPTIONS))) == 20
+    assert sorted(decoded) == sorted(image.uri for image in images)
 
 
 def test_every_input_of_a_shard_becomes_a_row_or_an_error(read_picture, tmp_path) -> None:
