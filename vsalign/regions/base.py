@@ -55,6 +55,8 @@ class RegionExtractor(ABC):
     """The terms of its weights, as far as they are known."""
     runtime: Literal["torch", "onnxruntime"] = "torch"
     """What computes its network: one table keeps to one."""
+    parallel = False
+    """Whether `extract` may run in several threads at once, a batch in each."""
     least_side = 0
     """px of both sides from which on a smaller copy of a picture does; 0: it wants all of them."""
 
@@ -76,7 +78,7 @@ class RegionExtractor(ABC):
 
     @abstractmethod
     def extract(self, batch: list[Prepared]) -> list[Regions]:
-        """The regions of each picture of a batch, in order."""
+        """The regions of each picture of a batch, in order; thread-safe where `parallel` says so."""
 
 
 def whole_image(width: int, height: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,8 @@ from vsalign.errors import ConfigurationError, InputError, Reason, VsalignError
 from vsalign.images import DecodeOptions, ReadImage, decode_sized
 from vsalign.regions.base import Prepared, RegionExtractor, Regions, to_float16
 from vsalign.storage import ShardResult, ShardWriter
+
+_Batch = list[tuple[ReadImage, Prepared]]
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,21 @@ class Extracted:
     regions: Regions
 
 
+MOST_STREAMS = 8
+"""Batches in the network at once, at most: each holds some hundred megabytes of maps."""
+
+
 def extract_images(
     images: Iterable[ReadImage], extractor: RegionExtractor, options: ExtractOptions
 ) -> Iterator[Extracted | tuple[ReadImage, InputError]]:
     """Every picture's regions, in order; what cannot be used comes with its error instead, and is in no batch.
 
-    At most three batches are in memory: one in the network, two decoded or being decoded.
+    Where the extractor allows it (`RegionExtractor.parallel`), each thread of the network has a batch of its own: no
+    core waits for the others in the middle of a layer, which is a tenth faster on two cores. At most 2 * streams + 2
+    batches are in memory, where streams is the number of batches in the network.
     """
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    threads = options.threads or torchs_own_threads()
+    streams = min(threads, MOST_STREAMS) if extractor.parallel else 1
     decode_options = DecodeOptions(options.max_pixels, extractor.least_side)
 
     def prepare(image: ReadImage) -> Prepared:
@@ -70,18 +79,40 @@ def extract_images(
             raise image.error or InputError(Reason.EMPTY, f"{image.uri}: no bytes", image.uri)
         return extractor.prepare(image.image_id, *decode_sized(image.data, image.uri, decode_options))
 
-    batch: list[tuple[ReadImage, Prepared]] = []
-    with ThreadPoolExecutor(options.decode_threads) as pool:
-        for image, prepared in _ahead(pool, prepare, images, 2 * options.batch_size):
-            if isinstance(prepared, InputError):
-                yield image, prepared
-                continue
-            batch.append((image, prepared))
-            if len(batch) == options.batch_size:
-                yield from _extract(batch, extractor)
-                batch = []
-    if batch:
-        yield from _extract(batch, extractor)
+    batch: _Batch = []
+    under_way: deque[tuple[_Batch, Future[list[Regions]]]] = deque()
+    with (
+        ThreadPoolExecutor(options.decode_threads) as decoders,
+        ThreadPoolExecutor(streams, "network", torch.set_num_threads, (threads // streams,)) as networks,
+    ):
+
+        def start() -> None:
+            under_way.append((batch, networks.submit(extractor.extract, [prepared for _, prepared in batch])))
+
+        try:
+            for image, prepared in _ahead(decoders, prepare, images, streams * options.batch_size):
+                if isinstance(prepared, InputError):
+                    yield image, prepared
+                    continue
+                batch.append((image, prepared))
+                if len(batch) == options.batch_size:
+                    start()
+                    batch = []
+                    if len(under_way) > streams:
+                        yield from _extracted(*under_way.popleft())
+            if batch:
+                start()
+            while under_way:
+                yield from _extracted(*under_way.popleft())
+        finally:
+            for _, future in under_way:
+                future.cancel()
+
+
+@lru_cache(maxsize=1)
+def torchs_own_threads() -> int:
+    """The threads that torch chose in this process, before it was told another number for the network's threads."""
+    return torch.get_num_threads()
 
 
 def _ahead(
@@ -105,9 +136,8 @@ def _ahead(
         yield take()
 
 
-def _extract(batch: list[tuple[ReadImage, Prepared]], extractor: RegionExtractor) -> Iterator[Extracted]:
-    found = extractor.extract([prepared for _, prepared in batch])
-    for (image, prepared), regions in zip(batch, found, strict=True):
+def _extracted(batch: _Batch, found: Future[list[Regions]]) -> Iterator[Extracted]:
+    for (image, prepared), regions in zip(batch, found.result(), strict=True):
         yield Extracted(image.image_id, image.uri, prepared.width, prepared.height, regions)
 
 

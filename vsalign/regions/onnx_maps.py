@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from operator import add
 from typing import Any
 
@@ -25,12 +26,13 @@ def installed() -> bool:
 class OnnxMaps:
     """`EfficientNetLite.maps` of a network on the CPU, equal to torch's but for the last digits of float32.
 
-    Sessions are made on first use, one a number of threads (torch's own at that time).
+    Sessions are made on first use, one a number of threads (torch's own at that time); calls are thread-safe.
     """
 
     def __init__(self, network: EfficientNetLite) -> None:
         self._model = onnx_model(network)
         self._sessions: dict[int, Any] = {}
+        self._making = threading.Lock()
 
     def __call__(self, pixels: Tensor) -> list[Tensor]:
         """Maps (B, C, H / stride, W / stride) of pictures (B, 3, H, W) uint8 RGB."""
@@ -38,17 +40,18 @@ class OnnxMaps:
         return [torch.from_numpy(each) for each in found]
 
     def _session(self, threads: int) -> Any:
-        if threads not in self._sessions:
-            import onnxruntime
+        with self._making:
+            if threads not in self._sessions:
+                import onnxruntime
 
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-            # Its threads would wait by spinning, on the cores that torch and the decoding threads need.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            self._sessions[threads] = onnxruntime.InferenceSession(
-                self._model, options, providers=["CPUExecutionProvider"]
-            )
-        return self._sessions[threads]
+                options = onnxruntime.SessionOptions()
+                options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+                # Its threads would wait by spinning, on the cores that torch and the decoding threads need.
+                options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+                self._sessions[threads] = onnxruntime.InferenceSession(
+                    self._model, options, providers=["CPUExecutionProvider"]
+                )
+            return self._sessions[threads]
 
 
 def onnx_model(network: EfficientNetLite) -> bytes:

@@ -67,6 +67,7 @@ class PooledRegions(RegionExtractor):
         self.maps: Callable[[Tensor], list[Tensor]] = self.network.maps
         if self.placement.onnx and isinstance(network, EfficientNetLite):
             self.maps, self.runtime = OnnxMaps(network), "onnxruntime"
+        self.parallel = self.placement.device.type == "cpu"
         self.dim, self.weights_sha256, self.licence = network.dim, network.weights_sha256, network.licence
         self.cells = network.cells(input_size)
         # Twice what is needed: the rest of the way is resized with a filter, as without a smaller copy.
