@@ -5,7 +5,7 @@ python -m tests.benchmarks.throughput --images DIR --json FILE
 In each of some rounds, in turns and in this one process: the bare loop (decoded and resized pictures go through the
 extractor in the same batches), then the pipeline from the listing to the committed Parquet. Then the pipeline over 200
 JPEGs of 12 megapixels beside decoding plus model time; and, as commands of their own over more photographs, the
-pipeline in one process with two threads and with two worker processes of one thread, with the start of each and without.
+pipeline in one process with two threads and with two worker processes of one thread, with and without the start.
 """
 
 from __future__ import annotations
