@@ -49,9 +49,7 @@ def main() -> None:
         {
             f"regions.rcnn_lite.{name}": (100 * value, "per cent", split)
             for name, value in figures.items()
-            if name.startswith("recall50")
-            and "first" not in name
-            and "/" not in name  # not of few phrases of two types
+            if name.startswith("recall50") and "first" not in name and "/" not in name
         },
     )
 
