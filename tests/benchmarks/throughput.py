@@ -145,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, help="a folder of photographs (*.jpg)")
     parser.add_argument("--count", type=int, default=2000, help="photographs")
-    parser.add_argument("--many", type=int, default=7000, help="photographs of the comparison of worker processes")
+    parser.add_argument("--many", type=int, default=20 * A_TURN, help="photographs for the worker processes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--extractor", default="rcnn-lite", help="its name")
     parser.add_argument("--json", type=Path, help="where to write the figures")
