@@ -66,9 +66,9 @@ def extract_images(
 ) -> Iterator[Extracted | tuple[ReadImage, InputError]]:
     """Every picture's regions, in order; what cannot be used comes with its error instead, and is in no batch.
 
-    Where the extractor allows it (`RegionExtractor.parallel`), each thread of the network has a batch of its own: no
-    core waits for the others in the middle of a layer, which is a tenth faster on two cores. At most 2 * streams + 2
-    batches are in memory, where streams is the number of batches in the network.
+    Yielded images are without their bytes. Where the extractor allows it (`RegionExtractor.parallel`), each thread of
+    the network has a batch of its own: no core waits for the others in the middle of a layer, which is a tenth faster
+    on two cores. At most 2 * streams + 2 batches are in memory, where streams is the number of batches in the network.
     """
     threads = options.threads or torchs_own_threads()
     streams = min(threads, MOST_STREAMS) if extractor.parallel else 1
@@ -129,7 +129,8 @@ def _ahead(
             return image, error
 
     for image in images:
-        under_way.append((image, pool.submit(prepare, image)))
+        # Its bytes go once it is decoded: they may be many.
+        under_way.append((replace(image, data=None), pool.submit(prepare, image)))
         if len(under_way) >= window:
             yield take()
     while under_way:
