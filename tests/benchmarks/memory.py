@@ -1,6 +1,6 @@
 """Peak memory of extraction over 1,000 photographs, over all, and over a list of a million URIs of which a few exist.
 
-The extractor is the default one, with its own settings, in batches of 16.
+The extractor is the default one, in batches of 16 and one thread.
 
 python -m tests.benchmarks.memory --images DIR --json FILE
 """
@@ -95,7 +95,7 @@ def main() -> None:
         figures = compare(asked.images, Path(folder), uris=asked.uris)
     print(json.dumps(figures, indent=1))
     inputs = ", ".join(f"{figures[name]['inputs']:,}" for name in ("few", "all", "list"))
-    split = f"{inputs} inputs, the last of them missing but for {EXISTING}; the default extractor"
+    split = f"{inputs} inputs, the last of them missing but for {EXISTING}; the default extractor, one thread"
     write_record(asked.json, {"extract.memory_growth": (figures["memory_growth"], "ratio of peak memory", split)})
 
 

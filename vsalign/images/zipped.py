@@ -54,12 +54,12 @@ def _read_member(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, member: ReadImage, members: Members, options: ReadOptions
 ) -> ReadImage | None:
     """The member with its bytes or its error; raises InputError where the store fails."""
-    if stat.S_ISLNK(info.external_attr >> 16):
-        text = "a link is not followed; store the picture itself"
-        return failed(member.image_id, member.uri, Reason.UNSAFE_PATH, text)
     refused = _refused(info.flag_bits, info.compress_type, info.file_size, member, members, options)
     if refused is not None:
         return refused
+    if stat.S_ISLNK(info.external_attr >> 16):
+        text = "a link is not followed; store the picture itself"
+        return failed(member.image_id, member.uri, Reason.UNSAFE_PATH, text)
     try:
         with archive.open(info) as content:
             # Never more than the directory states, whatever the deflated data would grow to.

@@ -58,7 +58,7 @@ class Extracted:
 
 
 MOST_STREAMS = 8
-"""Batches in the network at once, at most: each holds some hundred megabytes of maps."""
+"""Batches in the network at once, at most: each holds its own maps. A guess."""
 
 
 def extract_images(
