@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
+import threading
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +52,11 @@ _TRANSPOSITIONS = {
 _MOST_SCANS = 1000
 """A guess: cameras and encoders write about ten; each scan walks the whole picture again, so 10,000 stop a
 worker."""
+_LARGE = 1 << 25
+"""Pixels above which pictures are decoded one at a time in a process: one of 89 megapixels takes 1 GB and more for that
+moment, however many threads decode."""
+_A_STRIP = 1 << 22
+"""Pixels that are copied out of Pillow at a time: it makes three copies of them on the way."""
 _SHORTEST_PPM = 11
 """Bytes of the smallest whole file, "P6 1 1 255" and a line end: what is shorter and fails was cut."""
 
@@ -79,6 +86,7 @@ class DecodeOptions:
 
 
 DEFAULT_OPTIONS = DecodeOptions()
+_ONE_LARGE = threading.Lock()
 
 
 def decode_image(data: bytes, uri: str, options: DecodeOptions = DEFAULT_OPTIONS) -> np.ndarray[Any, Any]:
@@ -141,19 +149,30 @@ def _decode(data: bytes, content: Content, options: DecodeOptions) -> tuple[np.n
     if integrity.is_cut(data, content.decoder):
         raise InputError(Reason.TRUNCATED, f"the file ends early, after {len(data)} bytes")
     smaller = options.least_side > 0 and image.draft(image.mode, (options.least_side,) * 2) is not None
-    image.load()
-    orientation = _orientation(image)
-    rgb = to_srgb(image)
-    if orientation in _TRANSPOSITIONS:
-        rgb = rgb.transpose(_TRANSPOSITIONS[orientation])
-    pixels = np.array(rgb, dtype=np.uint8, order="C")
-    if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise InputError(Reason.CORRUPT, f"decoded to shape {pixels.shape}")
+    with _ONE_LARGE if image.width * image.height > _LARGE else contextlib.nullcontext():
+        image.load()
+        orientation = _orientation(image)
+        rgb = to_srgb(image)
+        if orientation in _TRANSPOSITIONS:
+            rgb = rgb.transpose(_TRANSPOSITIONS[orientation])
+        pixels = _pixels(rgb)
     if not smaller:
         size = (pixels.shape[1], pixels.shape[0])
     elif orientation >= 5:
         size = (size[1], size[0])
     return pixels, size
+
+
+def _pixels(rgb: Image.Image) -> np.ndarray[Any, Any]:
+    """(H, W, 3) uint8 of an "RGB" picture, copied in strips of rows."""
+    rows = max(1, _A_STRIP // rgb.width)
+    if rgb.height <= rows:
+        return np.array(rgb)
+    pixels = np.empty((rgb.height, rgb.width, 3), np.uint8)
+    for top in range(0, rgb.height, rows):
+        bottom = min(top + rows, rgb.height)
+        pixels[top:bottom] = np.asarray(rgb.crop((0, top, rgb.width, bottom)))
+    return pixels
 
 
 def _open(data: bytes, content: Content, options: DecodeOptions) -> ImageFile.ImageFile:

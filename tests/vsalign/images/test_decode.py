@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from vsalign.errors import ConfigurationError, InputError, Reason
-from vsalign.images import DecodeOptions, decode_image, read_size
+from vsalign.images import DecodeOptions, decode, decode_image, read_size
 
 URI = "gs://bucket/some where/a#b.jpg"
 
@@ -200,6 +201,33 @@ def test_many_threads_decode_as_one(photograph: Any, encode: Any, png: Any, exch
     expected = [outcome(data) for data in files]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(outcome, files * 8)) == expected * 8
+
+
+def test_large_pictures_are_decoded_one_at_a_time_and_to_the_last_row(
+    encode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (101, 90, 3), np.uint8)
+    monkeypatch.setattr(decode, "_LARGE", 90 * 101 - 1)
+    monkeypatch.setattr(decode, "_A_STRIP", 90 * 7 + 1)
+    inside, most = [], []
+    convert = decode.to_srgb
+
+    def slowly(image: Image.Image) -> Image.Image:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.02)
+        inside.pop()
+        return convert(image)
+
+    monkeypatch.setattr(decode, "to_srgb", slowly)
+    data = encode(Image.fromarray(pixels), "PNG")
+    smaller = encode(Image.fromarray(pixels[:100]), "PNG")
+    with ThreadPoolExecutor(4) as pool:
+        for decoded in pool.map(decode_image, [data] * 8, [URI] * 8):
+            np.testing.assert_array_equal(decoded, pixels)
+        assert max(most) == 1
+        list(pool.map(decode_image, [smaller] * 8, [URI] * 8))
+    assert max(most) > 1
 
 
 @pytest.mark.shared
