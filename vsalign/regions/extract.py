@@ -58,7 +58,8 @@ class Extracted:
 
 
 MOST_STREAMS = 8
-"""Batches in the network at once, at most: each holds its own maps. A guess."""
+"""Batches in the network at once, at most: each holds its own maps. A guess; `rcnn-lite` by ONNX Runtime with one, two
+and eight of 16 pictures peaked at 1.6, 1.9 and 3.8 GB."""
 
 
 def extract_images(
