@@ -34,8 +34,8 @@ A_FOLDER = 500
 ODD = ("", " b", "#c", "?d", "%20e", "[1]", "\u00e9", "a::b", "'$`", "\udcff", "\n", "\\x41", "*", ".v1")
 ENDINGS = ("jpg", "JPG", "jpeg", "png", "xyz", "tif", "gif", "webp")
 MOST_MEMORY = int(2.5e9)
-"""Bytes. A guess; runs of 10,000 mutants, some of which announce nearly the most pixels that are decoded, peaked at 2.05
-and 2.11 GB."""
+"""Bytes. A guess; runs of 10,000 mutants, some of them of nearly the most pixels that are decoded, peaked at 2.05 and
+2.11 GB."""
 
 
 @dataclass
