@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
@@ -55,6 +56,16 @@ def sentences(seed: int, images: int) -> tuple[dict[str, str], dict[str, list[st
     return {image_id: sentence() for image_id in references}, references
 
 
+def reference_meteor(gts: Any, res: Any) -> float:
+    """Meteor keeps its lock where it is interrupted (pytest's time-out), and would wait for it when it is deleted."""
+    scorer = Meteor()
+    try:
+        return float(scorer.compute_score(gts, res)[0])
+    finally:
+        if scorer.lock.locked():
+            scorer.lock.release()
+
+
 def reference_scores(candidates: dict[str, str], references: dict[str, list[str]]) -> dict[str, float]:
     """The figures of pycocoevalcap's own tokenizer and scorers, wired as its COCOEvalCap wires them."""
     tokenizer = PTBTokenizer()
@@ -63,7 +74,7 @@ def reference_scores(candidates: dict[str, str], references: dict[str, list[str]
     bleu, _ = Bleu(4).compute_score(gts, res, verbose=0)
     return {
         **{f"BLEU-{n}": score for n, score in enumerate(bleu, start=1)},
-        "METEOR": Meteor().compute_score(gts, res)[0],
+        "METEOR": reference_meteor(gts, res),
         "ROUGE-L": Rouge().compute_score(gts, res)[0],
         "CIDEr-D": Cider().compute_score(gts, res)[0],
     }
