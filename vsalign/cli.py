@@ -40,7 +40,7 @@ COMMANDS: Mapping[str, Command] = {
         "vsalign.pictures.inspection:main", "what a regions table holds, and a sheet of pictures with their boxes"
     ),
     "evaluate ranking": Command(
-        "vsalign.evaluation.commands:ranking",
+        "vsalign.evaluation.alignment_commands:ranking",
         "recall at 1, 5, 10 and median rank, sentences to images and back",
     ),
     "evaluate recall": Command(
@@ -48,7 +48,7 @@ COMMANDS: Mapping[str, Command] = {
         "how many phrases have a region on their true box, by kind of phrase",
     ),
     "evaluate grounding": Command(
-        "vsalign.evaluation.commands:grounding",
+        "vsalign.evaluation.alignment_commands:grounding",
         "how many phrases land on their true box, beside simple baselines",
     ),
     "evaluate descriptions": Command(

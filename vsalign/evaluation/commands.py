@@ -1,4 +1,4 @@
-"""The commands `vsalign evaluate …`: tables and models in, figures with their definition out."""
+"""The commands `vsalign evaluate …` that need no alignment model: tables in, figures with their definition out."""
 
 from __future__ import annotations
 
@@ -9,52 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vsalign.checkpoint import LoadedModel, load_model
 from vsalign.datasets.phrases import TruthOptions, by_image, read_truth
 from vsalign.errors import ConfigurationError
 from vsalign.options import parse
 from vsalign.storage import Folder, TableReader
 from vsalign.storage.folder import split_url
 from vsalign.training.texts import Caption, captions_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankingOptions:
-    """What `vsalign evaluate ranking` reads."""
-
-    regions: str
-    """Folder or URL of the regions table."""
-    captions: str
-    """Folder or URL of the captions table."""
-    model: str
-    """Folder of the alignment model."""
-    split: str = "dev"
-    """The captions that are measured, with their images."""
-    json: str = ""
-    """File that the figures are also written to."""
-
-    def open(self) -> tuple[TableReader, list[Caption], LoadedModel]:
-        """The regions, the split's captions, and the model; raises VsalignError where they do not go together."""
-        regions, captions = TableReader(self.regions, "regions"), TableReader(self.captions, "captions")
-        model = load_model(self.model, "alignment")
-        regions.require_extractor(model.extractor, self.model)
-        return regions, captions_of(captions, self.split), model
-
-
-def ranking(argv: Sequence[str] | None = None) -> int:
-    """Recall at K of a split, both directions (paper, section 4.1)."""
-    from vsalign.evaluation.retrieval import evaluate_ranking, ranking_metrics
-
-    options = parse(
-        RankingOptions, argv, prog="vsalign evaluate ranking", description="Recall at K, sentences to images and back."
-    )
-    regions, captions, model = options.open()
-    result = evaluate_ranking(model.model, regions, captions, model.vocabulary)
-    print(result)
-    chance = {f"chance_{name}_r1": getattr(result, name).chance[1] for name in ("annotation", "search")}
-    medians = {f"{name}_median_rank": getattr(result, name).median_rank for name in ("annotation", "search")}
-    _write(options.json, {**ranking_metrics(result), **medians, **chance})
-    return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +40,10 @@ def recall(argv: Sequence[str] | None = None) -> int:
     )
     table = TableReader(options.captions, "captions")
     captions = {caption.caption_id: caption for caption in captions_of(table, options.split)}
-    boxes, sizes = _boxes_and_sizes(TableReader(options.regions, "regions"))
-    result = evaluate_recall(_phrases(options, captions, sizes), boxes)
+    boxes, sizes = boxes_and_sizes(TableReader(options.regions, "regions"))
+    result = evaluate_recall(phrases_of(options, captions, sizes), boxes)
     print(result)
-    _write(
+    write(
         options.json,
         {
             "recall50": result.total,
@@ -93,48 +53,6 @@ def recall(argv: Sequence[str] | None = None) -> int:
             "regions": result.regions,
         },
     )
-    return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroundingOptions(RankingOptions, TruthOptions):
-    """What `vsalign evaluate grounding` reads."""
-
-
-def grounding(argv: Sequence[str] | None = None) -> int:
-    """How many phrases land on their true box, beside lines that need no model."""
-    from vsalign.evaluation.grounding import evaluate_grounding
-    from vsalign.evaluation.retrieval import phrase_regions
-
-    options = parse(
-        GroundingOptions, argv, prog="vsalign evaluate grounding", description="Phrases on their true boxes."
-    )
-    regions, sentences, model = options.open()
-    captions = {caption.caption_id: caption for caption in sentences}
-    boxes, sizes = _boxes_and_sizes(regions)
-    truth = _phrases(options, captions, sizes)
-    if any(phrase.caption_id not in captions for phrase in truth):
-        raise ConfigurationError(
-            f"the boxes of {options.truth} are of no caption, so no sentence can be grounded on them: they go with "
-            "vsalign evaluate recall"
-        )
-    chosen = phrase_regions(
-        model.model,
-        regions,
-        captions,
-        [(phrase.image_id, phrase.caption_id, phrase.start, phrase.end) for phrase in truth],
-        model.vocabulary,
-    )
-    result = evaluate_grounding(truth, boxes, chosen)
-    print(result)
-    lines = ("chosen", "whole_image", "centre", "best_possible", "chance")
-    figures = {name: getattr(result.total, name) for name in lines}
-    flat = {
-        f"{name}_{measure}": getattr(share, measure)
-        for name, share in figures.items()
-        for measure in ("iou", "pointing")
-    }
-    _write(options.json, {"phrases": result.total.phrases, **flat})
     return 0
 
 
@@ -190,7 +108,7 @@ def descriptions(argv: Sequence[str] | None = None) -> int:
     metrics = [name for name in METRICS if options.meteor or name != "METEOR"]
     result = evaluate_descriptions(candidates, references, metrics=metrics, tokenizer=options.tokenizer)
     print(result)
-    _write(options.json, {**result.scores, "scored": result.scored})
+    write(options.json, {**result.scores, "scored": result.scored})
     return 0
 
 
@@ -235,7 +153,7 @@ def region_words(argv: Sequence[str] | None = None) -> int:
                 named.append((caption, thing.shape, thing.colour))
     result = shape_colour_accuracy(named, SHAPES, COLOURS)
     print(result)
-    _write(
+    write(
         options.json, {"both": result.both, "shape": result.shape, "colour": result.colour, "regions": result.regions}
     )
     return 0
@@ -245,7 +163,8 @@ EXACT = 0.99
 """IoU from which a region is the object's own given box (COCO JSON rounds)."""
 
 
-def _boxes_and_sizes(regions: TableReader) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, int]]]:
+def boxes_and_sizes(regions: TableReader) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, int]]]:
+    """The boxes (n, 4) of each image, and its width and height, px."""
     boxes, sizes = {}, {}
     for batch in regions.batches(["image_id", "width", "height", "boxes"]):
         for row in batch.to_pylist():
@@ -254,7 +173,8 @@ def _boxes_and_sizes(regions: TableReader) -> tuple[dict[str, np.ndarray], dict[
     return boxes, sizes
 
 
-def _phrases(options: TruthOptions, captions: dict[str, Caption], sizes: dict[str, tuple[int, int]]) -> list[Any]:
+def phrases_of(options: TruthOptions, captions: dict[str, Caption], sizes: dict[str, tuple[int, int]]) -> list[Any]:
+    """The phrases of the captions with their true boxes; says what was read, and what could not be."""
     own = [(each.image_id, each.caption_id, each.text) for each in captions.values()]
     known = own if options.truth.endswith(".jsonl") else [each for each in own if each[0] in sizes]
     reading = read_truth(options.truth, by_image(known), sizes, options.rescale)
@@ -287,7 +207,8 @@ def _nearest(regions: TableReader, train: list[Caption], references: dict[str, l
     return dict(zip(queries, nearest_captions(matrix[0], matrix[1], [texts[i] for i in known]), strict=True))
 
 
-def _write(path: str, figures: dict[str, Any]) -> None:
+def write(path: str, figures: dict[str, Any]) -> None:
+    """Write the figures as JSON where a file was named."""
     if path:
         folder, name = split_url(path)
         Folder(folder).replace(name, json.dumps(figures, indent=1).encode())

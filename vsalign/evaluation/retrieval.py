@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vsalign.alignment import AlignmentModel, score
-from vsalign.evaluation.ranking import Ranking, rank
+from vsalign.evaluation.ranking import Ranking, rank_folds
 from vsalign.storage import TableReader
 from vsalign.text import Vocabulary
 from vsalign.training.stream import PairStream, Text
@@ -26,20 +26,27 @@ def score_matrix(
 ) -> tuple[np.ndarray, list[str], list[Caption]]:
     """S (N, M) float32 of the images that the captions speak of, with the image ids (N) and captions (M) of its sides.
 
-    Captions without a word, or whose image the regions table lacks, are left out.
+    Both are in the captions' order. Captions without a word, or whose image the regions table lacks, are left out.
+    Beside S and its images' v (N, R, h), memory holds the words of SENTENCES sentences.
     """
     model.eval()
     texts = {caption.image_id: [Text([0])] for caption in captions if caption.tokens}
     stream = PairStream(regions, texts, seed=0)
-    image_ids = [image_id for ids in stream.image_ids for image_id in ids]
-    known = set(image_ids)
-    used = sorted((c for c in captions if c.tokens and c.image_id in known), key=lambda caption: len(caption.tokens))
-    sides = [_sentences(model, used[i : i + SENTENCES], vocabulary) for i in range(0, len(used), SENTENCES)]
-    rows = []
-    for features, mask in stream.images(IMAGES):
-        v = model.regions(features)
-        rows.append(torch.cat([score(v, mask, s, lengths) for s, lengths in sides], 1))
-    return torch.cat(rows).numpy(), image_ids, used
+    found = [image_id for ids in stream.image_ids for image_id in ids]
+    known = set(found)
+    used = [caption for caption in captions if caption.tokens and caption.image_id in known]
+    row = {image_id: number for number, image_id in enumerate(dict.fromkeys(caption.image_id for caption in used))}
+    rows = np.array([row[image_id] for image_id in found])
+    sides = [(model.regions(features), mask) for features, mask in stream.images(IMAGES)]
+    scores = np.empty((len(row), len(used)), np.float32)
+    by_length = sorted(range(len(used)), key=lambda number: len(used[number].tokens))
+    for start in range(0, len(used), SENTENCES):
+        columns = by_length[start : start + SENTENCES]
+        s, lengths = _sentences(model, [used[column] for column in columns], vocabulary)
+        for number, (v, mask) in enumerate(sides):
+            those = rows[number * IMAGES : number * IMAGES + len(v)]
+            scores[those[:, None], columns] = score(v, mask, s, lengths).numpy()
+    return scores, list(row), used
 
 
 def _sentences(
@@ -51,21 +58,11 @@ def _sentences(
 
 
 def evaluate_ranking(
-    model: AlignmentModel, regions: TableReader, captions: Sequence[Caption], vocabulary: Vocabulary
+    model: AlignmentModel, regions: TableReader, captions: Sequence[Caption], vocabulary: Vocabulary, folds: int = 1
 ) -> Ranking:
-    """Ranking of a split's images and captions by the model (paper, section 4.1)."""
+    """Ranking of a split's images and captions by the model (paper, section 4.1); the mean over `folds` parts."""
     scores, image_ids, used = score_matrix(model, regions, captions, vocabulary)
-    return rank(scores, image_ids, [caption.image_id for caption in used])
-
-
-def ranking_metrics(ranking: Ranking) -> dict[str, float]:
-    """R@K of both directions and RSUM, per cent, by name."""
-    figures = {
-        f"{name}_r{k}": value
-        for name, direction in (("annotation", ranking.annotation), ("search", ranking.search))
-        for k, value in direction.recall.items()
-    }
-    return {**figures, "rsum": ranking.rsum}
+    return rank_folds(scores, image_ids, [caption.image_id for caption in used], folds)
 
 
 @torch.inference_mode()

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from vsalign.alignment import AlignmentModel, AlignmentModelConfig, MaxMarginLoss
 from vsalign.checkpoint import save_model
 from vsalign.errors import ConfigurationError
-from vsalign.evaluation.retrieval import evaluate_ranking, ranking_metrics
+from vsalign.evaluation.ranking import ranking_metrics
+from vsalign.evaluation.retrieval import evaluate_ranking
 from vsalign.storage import TableReader
 from vsalign.text import Vocabulary
 from vsalign.training.loop import PairSchedule, Report, train, worker

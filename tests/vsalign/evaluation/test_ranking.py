@@ -10,7 +10,7 @@ import pytest
 
 from vsalign.errors import VsalignError
 from vsalign.evaluation import ranking
-from vsalign.evaluation.ranking import Ranking, rank
+from vsalign.evaluation.ranking import Ranking, rank, rank_folds
 
 
 def ranks_of_all_orders(scores: list[float], correct: list[bool]) -> list[int]:
@@ -169,3 +169,36 @@ def test_lines_say_the_definition_beside_the_number() -> None:
     assert "R@1 100.0 (50.0)" in text
     assert "1 queries, 2 candidates, 1 without an answer left out" in text
     assert "RSUM" in text and "600.0" in text
+
+
+def test_folds_are_ranked_alone_and_their_figures_averaged() -> None:
+    rng = np.random.default_rng(3)
+    image_ids = [f"{number}.jpg" for number in range(12)]
+    of_captions = [*image_ids, *rng.permutation(image_ids)[:7].tolist(), "elsewhere.jpg"]
+    scores = rng.standard_normal((12, len(of_captions)))
+
+    found = rank_folds(scores, image_ids, of_captions, 3)
+
+    parts = []
+    for start in (0, 4, 8):
+        own = image_ids[start : start + 4]
+        columns = [column for column, image_id in enumerate(of_captions) if image_id in own]
+        parts.append(rank(scores[start : start + 4][:, columns], own, [of_captions[column] for column in columns]))
+    for side in ("annotation", "search"):
+        sides = [getattr(part, side) for part in parts]
+        mean = getattr(found, side)
+        assert mean.recall == {k: pytest.approx(np.mean([each.recall[k] for each in sides])) for k in (1, 5, 10)}
+        assert mean.median_rank == pytest.approx(np.mean([each.median_rank for each in sides]))
+        assert mean.queries == sum(each.queries for each in sides)
+    assert found.annotation.queries == 12 and "mean of 3 folds" in str(found)
+    assert rank_folds(scores, image_ids, of_captions, 1) == rank(scores, image_ids, of_captions)
+
+
+def test_folds_that_cannot_be_are_refused() -> None:
+    scores = np.ones((4, 2))
+    with pytest.raises(VsalignError, match="4 pictures cannot be shared equally by 3 folds"):
+        rank_folds(scores, list("abcd"), ["a", "b"], 3)
+    with pytest.raises(VsalignError, match="fold 2 of 2 has no sentence"):
+        rank_folds(scores, list("abcd"), ["a", "b"], 2)
+    with pytest.raises(VsalignError, match="do not fit"):
+        rank_folds(scores, list("abcd"), ["a"], 2)

@@ -14,8 +14,8 @@ from torch import Tensor
 from vsalign.alignment import AlignmentModel, AlignmentModelConfig
 from vsalign.errors import ConfigurationError
 from vsalign.evaluation import retrieval
-from vsalign.evaluation.ranking import rank
-from vsalign.evaluation.retrieval import evaluate_ranking, phrase_regions, ranking_metrics, score_matrix
+from vsalign.evaluation.ranking import rank, ranking_metrics
+from vsalign.evaluation.retrieval import evaluate_ranking, phrase_regions, score_matrix
 from vsalign.storage import TableReader
 from vsalign.text import Vocabulary
 from vsalign.training.texts import Caption
@@ -74,9 +74,8 @@ def test_every_image_is_scored_with_every_sentence(
     scores, image_ids, used = score_matrix(world.model, world.regions, world.captions, VOCABULARY)
 
     assert not world.model.training
-    assert image_ids == ["1.jpg", "3.jpg", "5.jpg", "8.jpg"]
-    usable = {c.caption_id for c in world.captions if c.tokens and c.image_id != "absent.jpg"}
-    assert len(used) == len(usable) == 12 and {c.caption_id for c in used} == usable
+    assert image_ids == ["1.jpg", "8.jpg", "3.jpg", "5.jpg"]
+    assert used == [c for c in world.captions if c.tokens and c.image_id != "absent.jpg"]
     for row, image_id in enumerate(image_ids):
         for column, caption in enumerate(used):
             products = world.v(image_id) @ world.s(caption).t()
