@@ -1,5 +1,6 @@
 """The alignment model of the paper: regions and words in one space, its score, objective and segments."""
 
+from vsalign.alignment.defrag import defrag
 from vsalign.alignment.loss import MaxMarginLoss, max_margin, negative_pairs
 from vsalign.alignment.model import AlignmentModel, AlignmentModelConfig
 from vsalign.alignment.score import score
@@ -11,6 +12,7 @@ __all__ = [
     "MaxMarginLoss",
     "Segment",
     "decode_labels",
+    "defrag",
     "max_margin",
     "negative_pairs",
     "score",

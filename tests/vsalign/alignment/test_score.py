@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from vsalign.alignment import score
-from vsalign.alignment.score import _BestRegion
 
 SCORE = importlib.import_module("vsalign.alignment.score")  # the package gives the function of that name
 
@@ -50,16 +49,24 @@ def naive(v: Tensor, mask: Tensor, s: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-4)])
-@pytest.mark.parametrize("block_bytes", [1, 400, 2**26])
+@pytest.mark.parametrize(("block_bytes", "block_words"), [(1, 1), (400, 5), (2**26, 2**11)])
+@pytest.mark.parametrize("learning", [False, True])
 def test_score_is_the_triple_loop_of_the_paper(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, tolerance: float, block_bytes: int
+    monkeypatch: pytest.MonkeyPatch,
+    dtype: torch.dtype,
+    tolerance: float,
+    block_bytes: int,
+    block_words: int,
+    learning: bool,
 ) -> None:
     monkeypatch.setattr(SCORE, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(SCORE, "BLOCK_WORDS", block_words)
     case = problem([3, 1, 5, 2, 4, 5, 1], [4, 0, 1, 7, 2], dtype=dtype)
+    case[0].requires_grad_(learning)
 
     found = score(*case)
 
-    assert found.dtype == dtype
+    assert found.dtype == dtype and found.requires_grad == learning
     assert found.shape == (7, 5)
     torch.testing.assert_close(
         found.double(), torch.tensor(triple_loop(*case), dtype=torch.float64), rtol=0, atol=tolerance
@@ -70,6 +77,7 @@ def test_score_is_the_triple_loop_of_the_paper(
 def test_blocks_change_neither_score_nor_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(block_bytes: int) -> tuple[Tensor, ...]:
         monkeypatch.setattr(SCORE, "BLOCK_BYTES", block_bytes)
+        monkeypatch.setattr(SCORE, "BLOCK_WORDS", max(2, block_bytes))
         v, mask, s, lengths = problem([2, 6, 1, 4], [3, 1, 2])
         v.requires_grad_(), s.requires_grad_()
         found = score(v, mask, s, lengths)
@@ -86,7 +94,12 @@ def test_gradients_are_those_of_the_naive_expression() -> None:
     weight = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     weight[0] = 0  # images and words without a gradient take no part
     expected, found = [], []
-    for best, gradients in ((naive, expected), (_BestRegion.apply, found)):
+    words = torch.ones(5, dtype=torch.long)  # each a sentence of its own
+
+    def ours(v: Tensor, mask: Tensor, s: Tensor) -> Tensor:
+        return score(v, mask, s, words)
+
+    for best, gradients in ((naive, expected), (ours, found)):
         leaf_v, leaf_s = v.clone().requires_grad_(), s.clone().requires_grad_()
         (best(leaf_v, mask, leaf_s) * weight).sum().backward()
         gradients += [leaf_v.grad, leaf_s.grad]
@@ -142,3 +155,16 @@ def test_no_sentence_and_no_word_give_empty_scores() -> None:
 
     assert score(v, mask, v.new_zeros(0, 5), torch.tensor([], dtype=torch.long)).shape == (2, 0)
     assert score(v, mask, v.new_zeros(0, 5), torch.tensor([0, 0])).tolist() == [[0, 0], [0, 0]]
+
+
+def test_half_precision_is_summed_in_float32() -> None:
+    v, mask, s, lengths = problem([20, 7], [300, 12], h=64, dtype=torch.float32)
+    v, s = v.bfloat16().requires_grad_(), s.bfloat16().requires_grad_()
+
+    found = score(v, mask, s, lengths)
+    found.sum().backward()
+
+    exact = score(v.float(), mask, s.float(), lengths)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact, rtol=2e-3, atol=0)
+    assert v.grad is not None and v.grad.dtype == torch.bfloat16 and s.grad is not None

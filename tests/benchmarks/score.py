@@ -1,0 +1,176 @@
+"""The score beside its bare matrix products, the training step beside one that keeps them, and the MRF beside a loop.
+
+python -m tests.benchmarks.score --json FILE
+
+All in one process, in turns: the score of 1,000 images with 5,000 sentences (20 regions, 12 words) beside the same
+matrix products alone; forward and backward of a batch beside the plain expression that keeps all products; the MRF over
+1,000 sentences beside a loop over sentences, words and regions. Memory is what a
+process of its own grew by at its largest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tests.benchmarks.record import Measured, write_record
+from vsalign.alignment import decode_labels, score
+from vsalign.alignment.score import BLOCK_BYTES, BLOCK_WORDS
+from vsalign.allocator import keep_freed_memory
+
+REGIONS, WORDS = 20, 12
+
+
+def problem(images: int, sentences: int, h: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """v (N, R, h), region_mask (N, R), s (W, h), lengths (M,)."""
+    torch.manual_seed(0)
+    v, s = torch.randn(images, REGIONS, h), torch.randn(sentences * WORDS, h)
+    return v, torch.ones(images, REGIONS, dtype=torch.bool), s, torch.full((sentences,), WORDS)
+
+
+def products_alone(v: Tensor, s: Tensor) -> None:
+    """The products of all regions with all words, in the score's own blocks."""
+    rows = v.flatten(0, 1)
+    height = max(1, BLOCK_BYTES // (BLOCK_WORDS * v.element_size()))
+    for start in range(0, len(rows), height):
+        for first in range(0, len(s), BLOCK_WORDS):
+            rows[start : start + height] @ s[first : first + BLOCK_WORDS].t()
+
+
+def keeping_products(v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor) -> Tensor:
+    """The score as one would write it: (N, R, W) in memory."""
+    products = (v @ s.t()).masked_fill(~region_mask[:, :, None], -torch.inf)
+    sentence = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    best = products.max(1).values
+    return best.new_zeros(len(v), len(lengths)).index_add(1, sentence, best)
+
+
+def step(scorer: Callable[..., Tensor], v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor) -> None:
+    """Forward and backward of the objective's hinges over a batch."""
+    v, s = v.detach().requires_grad_(), s.detach().requires_grad_()
+    scores = scorer(v, region_mask, s, lengths)
+    truth = scores.diagonal()
+    ((scores - truth[:, None] + 1).clamp(min=0) + (scores - truth[None, :] + 1).clamp(min=0)).sum().backward()
+
+
+def mrf_loop(unary: Tensor, lengths: Tensor, beta: float) -> list[list[int]]:
+    """The best labels of each sentence, sentence by sentence and word by word, in plain Python."""
+    found = []
+    for rows, length in zip(unary.tolist(), lengths.tolist(), strict=True):
+        value, came_from = list(rows[0]), []
+        for t in range(1, length):
+            best = max(range(len(value)), key=value.__getitem__)
+            origin = [label if value[label] >= value[best] - beta else best for label in range(len(value))]
+            value = [rows[t][label] + max(value[label], value[best] - beta) for label in range(len(value))]
+            came_from.append(origin)
+        label = max(range(len(value)), key=value.__getitem__)
+        labels = [label]
+        for origin in reversed(came_from):
+            label = origin[label]
+            labels.append(label)
+        found.append(labels[::-1])
+    return found
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Of one call."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def grown(function: Callable[..., object], *arguments: object) -> int:
+    """Bytes that a fresh process's size grew by at most in a call of what `function(*arguments)` gives."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(_grown, function, arguments).result()
+
+
+def _grown(function: Callable[..., Callable[[], object]], arguments: tuple[object, ...]) -> int:
+    call = function(*arguments)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    call()
+    return _status("VmHWM") - before
+
+
+def scoring(h: int) -> Callable[[], object]:
+    """The score of 1,000 images with 5,000 sentences, its inputs in memory."""
+    case = problem(1000, 5000, h)
+    return lambda: score(*case)
+
+
+def stepping(scorer: Callable[..., Tensor], batch: int) -> Callable[[], object]:
+    """Forward and backward of a batch, its inputs in memory; a small one went before, so that torch is there."""
+    step(scorer, *problem(8, 8, 512))
+    case = problem(batch, batch, 512)
+    return lambda: step(scorer, *case)
+
+
+def _status(name: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return 1024 * int(line.split()[1])
+
+
+def of_score(rounds: int, h: int) -> dict[str, Measured]:
+    """Time over the bare products, and the growth of memory by what the inputs and the output take."""
+    v, mask, s, lengths = problem(1000, 5000, h)
+    inputs, output = v.nbytes + s.nbytes, 4 * len(v) * len(lengths)
+    memory = (inputs + grown(scoring, h)) / (2 * inputs + output)
+    over = [seconds(lambda: score(v, mask, s, lengths)) / seconds(lambda: products_alone(v, s)) for _ in range(rounds)]
+    shape = f"1,000 images x {REGIONS} regions, 5,000 sentences x {WORDS} words, h {h}"
+    return {
+        f"score.time_over_matmul_h{h}": (statistics.median(over), f"ratio (median of {rounds} rounds)", shape),
+        f"score.memory_h{h}": (memory, "ratio of inputs and growth to 2 x inputs + output", shape),
+    }
+
+
+def of_step(rounds: int, batch: int) -> dict[str, Measured]:
+    """Time and memory of forward and backward over those of the expression that keeps all products."""
+    ours, keeping = stepping(score, batch), stepping(keeping_products, batch)
+    ours(), keeping()
+    times = [seconds(ours) / seconds(keeping) for _ in range(rounds)]
+    share = grown(stepping, score, batch) / grown(stepping, keeping_products, batch)
+    shape = f"{batch} pairs, {REGIONS} regions, {WORDS} words, h 512, forward and backward"
+    return {
+        "score.step_time": (statistics.median(times), f"ratio to keeping products (median of {rounds} rounds)", shape),
+        "score.step_memory_share": (share, "ratio to keeping products", shape),
+    }
+
+
+def of_mrf(rounds: int) -> dict[str, Measured]:
+    """How many times faster than the loop the batched MRF is; both must give the same labels."""
+    unary, lengths = torch.randn(1000, WORDS, REGIONS), torch.randint(1, WORDS + 1, (1000,))
+    labels = decode_labels(unary, lengths, 0.5).tolist()
+    alone = mrf_loop(unary, lengths, 0.5)
+    assert alone == [row[:length] for row, length in zip(labels, lengths.tolist(), strict=True)]
+    times = [
+        seconds(lambda: mrf_loop(unary, lengths, 0.5)) / seconds(lambda: decode_labels(unary, lengths, 0.5))
+        for _ in range(rounds)
+    ]
+    shape = f"1,000 sentences of 1 to {WORDS} words, {REGIONS} regions"
+    return {"segment.speedup": (statistics.median(times), "times a loop in Python", shape)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=512, help="pairs of the training step")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    asked = parser.parse_args()
+    keep_freed_memory()
+    figures = of_score(asked.rounds, 512) | of_score(asked.rounds, 1024)
+    figures |= of_step(asked.rounds, asked.batch) | of_mrf(asked.rounds)
+    figures["score.time_over_matmul"] = figures["score.time_over_matmul_h1024"]
+    write_record(asked.json, figures)
+
+
+if __name__ == "__main__":
+    main()
