@@ -163,6 +163,17 @@ def test_a_mistake_is_one_sentence_and_status_2(
     assert sentence in said and said.count("\n") == 1 and said.startswith("error: ")
 
 
+def test_word_vectors_of_another_size_are_refused_before_ray_starts(road, tmp_path, capsys) -> None:
+    file = tmp_path / "vectors.txt"
+    file.write_text("dog 1 2 3\n")
+    argv = ["--regions", road.regions, "--captions", road.captions, "--output", str(tmp_path / "model")]
+    for name, says in ((file, "give --model.word-dim 3"), (tmp_path / "absent", "cannot read")):
+        assert train_alignment.main([*argv, "--word-vectors", str(name)]) == 2
+        said = capsys.readouterr().err
+        assert says in said and said.count("\n") == 1
+    assert not (tmp_path / "model").exists()
+
+
 def test_another_number_of_workers_is_refused_by_name(road, tmp_path, capsys) -> None:
     argv = ["--regions", road.regions, "--captions", road.captions, "--output", str(tmp_path / "model")]
     argv += ["--address", "127.0.0.1:1"]  # no Ray: the folder is claimed, and nothing trained

@@ -5,6 +5,7 @@ C(θ) = Σ_k [ Σ_l max(0, S_kl − S_kk + 1)  +  Σ_l max(0, S_lk − S_kk + 1)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,9 +23,9 @@ class MaxMarginLoss(nn.Module):
     Every worker gets the global loss; DDP's mean over workers then is the global loss's gradient.
     """
 
-    def __init__(self, margin: float = 1.0) -> None:
+    def __init__(self, margin: float = 1.0, score: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] = score) -> None:
         super().__init__()
-        self.margin = margin
+        self.margin, self.score = margin, score
 
     def forward(
         self, v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor, image_keys: Tensor, text_keys: Tensor
@@ -36,7 +37,7 @@ class MaxMarginLoss(nn.Module):
             lengths, image_keys, text_keys = (
                 gather_padded(values, with_gradient=False) for values in (lengths, image_keys, text_keys)
             )
-        return max_margin(score(v, region_mask, s, lengths), negative_pairs(image_keys, text_keys), self.margin)
+        return max_margin(self.score(v, region_mask, s, lengths), negative_pairs(image_keys, text_keys), self.margin)
 
 
 def max_margin(scores: Tensor, negatives: Tensor, margin: float) -> Tensor:

@@ -10,12 +10,19 @@ s_t  = f(W_d (hf_t + hb_t) + b_d)         f = ReLU
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vsalign.alignment.defrag import defrag
+from vsalign.alignment.score import score
 from vsalign.errors import ConfigurationError
+
+SCORES = {"maxsim": score, "defrag": defrag}
 
 INPUT_SCALE, OUTPUT_INIT, WORD_INIT = 0.25, 0.6, 0.1
 """Scales of the standardised features, of W_m and W_d at the start, and of the word vectors at the start.
@@ -38,6 +45,8 @@ class AlignmentModelConfig:
     dropout: float = 0.2
     """Share of units dropped while training, on every layer but the recurrent ones (the paper does not say how many;
     chosen on Flickr8k's tune split)."""
+    score: Literal["maxsim", "defrag"] = "maxsim"
+    """maxsim: every word's best region (the paper's). defrag: every region above 0, its baseline."""
 
     def __post_init__(self) -> None:
         if min(self.h, self.hidden, self.word_dim) < 1 or not 0 <= self.dropout < 1:
@@ -99,6 +108,13 @@ class BRNN(nn.Module):
             _scale(recurrent.weight, 0.5)
             nn.init.zeros_(recurrent.bias)
 
+    def set_word_vectors(self, vectors: Mapping[int, np.ndarray], *, fixed: bool) -> None:
+        """Give the words of these ids their vectors (word_dim,); `fixed`: none of W_w learns, as in the paper."""
+        with torch.no_grad():
+            for word, vector in vectors.items():
+                self.W_w.weight[word] = torch.from_numpy(vector)
+        self.W_w.weight.requires_grad_(not fixed)
+
     def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
         """words (M, T) ids, padded behind `lengths` (M,) -> s (W, h), the W = Σ lengths words, sentence by sentence."""
         order = lengths.argsort(descending=True, stable=True)
@@ -128,7 +144,7 @@ def _recur(e: Tensor, recurrent: nn.Linear, open_at: list[int]) -> Tensor:
 
 
 class AlignmentModel(nn.Module):
-    """Both sides of the score; the score itself is a function (vsalign.alignment.score)."""
+    """Both sides of the score, and the score."""
 
     def __init__(self, feature_dim: int, vocabulary_size: int, config: AlignmentModelConfig) -> None:
         super().__init__()
@@ -139,3 +155,7 @@ class AlignmentModel(nn.Module):
     def forward(self, features: Tensor, words: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """features (N, R, D), words (M, T), lengths (M,) -> v (N, R, h), s (W, h) of the W = Σ lengths words."""
         return self.regions(features), self.sentences(words, lengths)
+
+    def score(self, v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor) -> Tensor:
+        """S (N, M) of images and sentences; arguments as vsalign.alignment.score's."""
+        return SCORES[self.config.score](v, region_mask, s, lengths)

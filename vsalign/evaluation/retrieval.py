@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from vsalign.alignment import AlignmentModel, score
+from vsalign.alignment import AlignmentModel
 from vsalign.evaluation.ranking import Ranking, rank_folds
 from vsalign.storage import TableReader
 from vsalign.text import Vocabulary
@@ -45,7 +45,7 @@ def score_matrix(
         s, lengths = _sentences(model, [used[column] for column in columns], vocabulary)
         for number, (v, mask) in enumerate(sides):
             those = rows[number * IMAGES : number * IMAGES + len(v)]
-            scores[those[:, None], columns] = score(v, mask, s, lengths).numpy()
+            scores[those[:, None], columns] = model.score(v, mask, s, lengths).numpy()
     return scores, list(row), used
 
 

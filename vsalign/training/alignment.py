@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vsalign.alignment import AlignmentModel, AlignmentModelConfig, MaxMarginLoss
 from vsalign.checkpoint import save_model
+from vsalign.datasets.word_vectors import read_word_vectors, vector_size
 from vsalign.errors import ConfigurationError
 from vsalign.evaluation.ranking import ranking_metrics
 from vsalign.evaluation.retrieval import evaluate_ranking
@@ -39,6 +41,11 @@ class AlignmentTraining(PairSchedule):
     """The paper's."""
     margin: float = 1.0
     """The paper's 1."""
+    word_vectors: str = ""
+    """A file of word2vec's (text or binary) or GloVe's (text), of --model.word-dim numbers a word: the first vectors of
+    those words of the vocabulary that it holds. Empty: random ones."""
+    fix_word_vectors: bool = True
+    """With --word-vectors: they stay as they are, those at random too (the paper's). Without it they learn."""
     patience: int = 4
     """Epochs without a better RSUM after which training stops."""
 
@@ -74,13 +81,17 @@ def train_alignment(
     torch.manual_seed(config.seed)
     model = AlignmentModel(stream.dim, len(vocabulary), config.model)
     model.regions.standardise(*stream.statistics())
+    vectors = word_vectors(config, vocabulary)
+    if vectors:
+        model.sentences.set_word_vectors(vectors, fixed=config.fix_word_vectors)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.SGD(
-        model.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+        learning, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
     )
     state = TrainingState(model, optimiser, fingerprint(config, data, vocabulary, stream))
     if resume is not None:
         state.load(resume)
-    loss = MaxMarginLoss(config.margin)
+    loss = MaxMarginLoss(config.margin, model.score)
 
     def cost(trained: nn.Module, batch: Batch) -> Tensor:
         v, s = trained(batch.features, batch.words, batch.lengths)
@@ -92,5 +103,35 @@ def train_alignment(
 
     train(config, state, stream, cost, validate, work, report)
     if worker()[0] == 0:
-        training = {"configuration": asdict(config), "best_epoch": state.best_epoch, "history": state.history}
+        training = {
+            "configuration": asdict(config),
+            "words_with_vectors": len(vectors),
+            "best_epoch": state.best_epoch,
+            "history": state.history,
+        }
         save_model(output, "alignment", model, vocabulary, regions.properties["extractor"], training)
+
+
+def word_vectors(config: AlignmentTraining, vocabulary: Vocabulary) -> dict[int, np.ndarray]:
+    """The vector (word_dim,) of each word's id that `config.word_vectors` holds; empty where no file is named.
+
+    Raises ConfigurationError where the file's vectors are of another size, or it holds no word of the vocabulary.
+    """
+    if not config.word_vectors:
+        return {}
+    require_word_dim(config)
+    found = read_word_vectors(config.word_vectors, vocabulary.words)
+    if not found:
+        raise ConfigurationError(f"{config.word_vectors} holds none of the {len(vocabulary)} words of the vocabulary")
+    ids = vocabulary.encode(list(found))
+    return dict(zip(ids, found.values(), strict=True))
+
+
+def require_word_dim(config: AlignmentTraining) -> None:
+    """Raise ConfigurationError unless the vectors of `config.word_vectors`, if any, are of the model's size."""
+    size = vector_size(config.word_vectors) if config.word_vectors else config.model.word_dim
+    if size != config.model.word_dim:
+        raise ConfigurationError(
+            f"{config.word_vectors} holds vectors of {size} numbers, word_dim is {config.model.word_dim}: "
+            f"give --model.word-dim {size}"
+        )

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from vsalign.alignment import AlignmentModelConfig
+from vsalign.alignment import AlignmentModel, AlignmentModelConfig
 from vsalign.checkpoint import load_model
 from vsalign.errors import ConfigurationError, ModelError, VsalignError
-from vsalign.evaluation.retrieval import evaluate_ranking
+from vsalign.evaluation.retrieval import evaluate_ranking, score_matrix
 from vsalign.storage import TableReader
 from vsalign.training.alignment import AlignmentData, AlignmentTraining, train_alignment
 from vsalign.training.texts import captions_of
@@ -192,3 +192,48 @@ def test_frozen_features_of_one_value_are_learned_from_too(
 def test_impossible_settings_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         replace(TINY, **wrong)  # type: ignore[arg-type]
+
+
+def test_word_vectors_of_a_file_stay_as_they_are_or_learn(run: Run, pictures: Any, tmp_path: Path) -> None:
+    captions = captions_of(TableReader(pictures.captions, "captions"), "train")
+    known = sorted({token for caption in captions for token in caption.tokens})[:3]
+    vectors = np.random.default_rng(0).standard_normal((3, TINY.model.word_dim)).astype(np.float32)
+    lines = [f"{word} {' '.join(map(repr, row.tolist()))}" for word, row in zip(known, vectors, strict=True)]
+    file = tmp_path / "vectors.txt"
+    file.write_text("\n".join(lines) + "\n")
+    config = replace(SHORT, epochs=1, word_vectors=str(file))
+
+    run(config, pictures, tmp_path / "fixed")
+    run(replace(config, fix_word_vectors=False), pictures, tmp_path / "learning")
+
+    ids = load_model(str(tmp_path / "fixed" / "model"), "alignment").vocabulary.encode(known)
+    fixed, learning = (weights(tmp_path / name)["sentences.W_w.weight"][ids].numpy() for name in ("fixed", "learning"))
+    np.testing.assert_array_equal(fixed, vectors)
+    assert (learning != vectors).any(1).all()
+    training = load_model(str(tmp_path / "fixed" / "model"), "alignment").training
+    assert training["words_with_vectors"] == 3 and training["configuration"]["word_vectors"] == str(file)
+
+
+def test_word_vectors_that_do_not_fit_are_refused(run: Run, pictures: Any, tmp_path: Path) -> None:
+    file = tmp_path / "vectors.txt"
+    for content, says in (
+        ("dog 1 2 3\n", "give --model.word-dim 3"),
+        (f"zzz{' 1' * TINY.model.word_dim}\n", "holds none of the"),
+    ):
+        file.write_text(content)
+        with pytest.raises(ConfigurationError, match=says):
+            run(replace(SHORT, word_vectors=str(file)), pictures, tmp_path / says[:4])
+
+
+def test_the_score_of_defrag_is_learned_by_and_ranked_by(run: Run, pictures: Any, tmp_path: Path) -> None:
+    config = replace(TINY, model=replace(TINY.model, score="defrag"), epochs=20, warmup=50)
+    reported = run(config, pictures, tmp_path)
+
+    assert reported[-1]["loss"] < 0.9 * reported[0]["loss"]
+    trained, regions = load_model(str(tmp_path / "model"), "alignment"), TableReader(pictures.regions, "regions")
+    captions = captions_of(TableReader(pictures.captions, "captions"), "train")
+    scores, _, _ = score_matrix(trained.model, regions, captions, trained.vocabulary)
+    by_maxsim = AlignmentModel(12, len(trained.vocabulary), replace(config.model, score="maxsim")).eval()
+    by_maxsim.load_state_dict(trained.model.state_dict())
+    other, _, _ = score_matrix(by_maxsim, regions, captions, trained.vocabulary)
+    assert (scores >= other.clip(min=0) - 1e-4).all() and (scores > other + 1e-3).any()
