@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from jobs.inputs import everywhere, load_recorded, model_facts, open_table
 from jobs.shards import ShardOptions, make_shards
 from vsalign import tables
-from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
+from vsalign.alignment.annotate import BETA, PAIR_PLAN, Annotator, annotate_shard, plan_pairs
 from vsalign.checkpoint import load_model
 from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
@@ -33,7 +33,7 @@ class Options(ShardOptions):
     """Captions table."""
     model: str
     """Folder of the alignment model."""
-    beta: float = 1.0
+    beta: float = BETA
     """What two neighbouring words on the same region earn (the paper's β): 0, every word for itself; the larger, the
     longer the phrases. A guess: tune it on a split of your own."""
     splits: tuple[str, ...] = field(default=())

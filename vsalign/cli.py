@@ -35,6 +35,9 @@ COMMANDS: Mapping[str, Command] = {
     "scenes": Command(
         "vsalign.datasets.scenes.command:main", "draw pictures with captions and the true box of every phrase"
     ),
+    "align": Command(
+        "vsalign.pictures.aligned:main", "draw which phrase of a sentence is on which region of a picture"
+    ),
     "gallery": Command("vsalign.pictures:main", "make a web page of a descriptions table that opens from a file"),
     "inspect regions": Command(
         "vsalign.pictures.inspection:main", "what a regions table holds, and a sheet of pictures with their boxes"

@@ -23,6 +23,9 @@ from vsalign.storage import ShardResult, ShardWriter, TableReader
 from vsalign.tables import feature_arrays
 from vsalign.text import Vocabulary
 
+BETA = 1.0
+"""What two neighbouring words on the same region earn, where nobody says otherwise; a guess."""
+
 PAIRS_A_BATCH = 256
 """Pairs solved together: their regions' products with their words stay below some tens of megabytes."""
 

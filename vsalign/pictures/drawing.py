@@ -79,6 +79,38 @@ def draw_alignment(image: np.ndarray, boxes: ArrayLike, phrases: Sequence[Phrase
     return result
 
 
+CELL = 30
+"""px of a matrix's cell."""
+DARKEST: RGB = (0x08, 0x30, 0x6B)
+
+
+def draw_matrix(values: np.ndarray, words: Sequence[str], chosen: Sequence[tuple[int, int]]) -> Image.Image:
+    """values (T, R): a row a word, a column a region, the greater the darker, over the range of all that are finite.
+
+    chosen: for each word the region that it is on and a colour index, by which the cell is framed.
+    """
+    font = ImageFont.load_default(size=14)
+    names = [_fit_text(word, font, 8 * CELL) for word in words]
+    left = math.ceil(max(font.getlength(name) for name in names)) + 12
+    sheet = Image.new("RGB", (left + CELL * values.shape[1] + 4, CELL * (len(words) + 1) + 4), "white")
+    draw = ImageDraw.Draw(sheet)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    for column in range(values.shape[1]):
+        centre = (left + CELL * column + CELL // 2, CELL // 2)
+        draw.text(centre, str(column), font=font, fill="black", anchor="mm")
+    for row, (name, (region, index)) in enumerate(zip(names, chosen, strict=True), 1):
+        draw.text((left - 6, CELL * row + CELL // 2), name, font=font, fill="black", anchor="rm")
+        for column, value in enumerate(values[row - 1].tolist()):
+            share = (value - low) / (high - low) if math.isfinite(value) and high > low else 0.0
+            paint = tuple(round(255 + share * (dark - 255)) for dark in DARKEST)
+            x, y = left + CELL * column, CELL * row
+            draw.rectangle((x + 1, y + 1, x + CELL - 2, y + CELL - 2), fill=paint)
+            if column == region:
+                draw.rectangle((x, y, x + CELL - 1, y + CELL - 1), outline=colour(index), width=4)
+    return sheet
+
+
 def _line_width(width: int, height: int) -> int:
     return max(1, min(6, round(max(width, height) / 160)))
 

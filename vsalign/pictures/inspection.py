@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,13 +16,12 @@ from vsalign.boxes import area, as_boxes, valid
 from vsalign.errors import ConfigurationError, InputError
 from vsalign.options import parse
 from vsalign.pictures.drawing import draw_boxes
+from vsalign.pictures.files import require_format, save_picture
 from vsalign.pictures.originals import OriginalReader, locate, pixels_of
 from vsalign.pictures.thumbnails import smaller
-from vsalign.storage import Folder, TableReader
-from vsalign.storage.folder import split_url
+from vsalign.storage import TableReader
 from vsalign.tables import feature_arrays
 
-FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 GAP = 8
 """Pixels between the sheet's pictures."""
 EDGES = (0.01, 0.1, 0.5)
@@ -53,8 +51,8 @@ class InspectOptions:
                 f"--pictures {self.pictures}, --cell {self.cell}, --features {self.features}: 1 to 1000, 32 to 4096, "
                 "at least 0"
             )
-        if self.sheet and PurePosixPath(self.sheet).suffix.lower() not in FORMATS:
-            raise ConfigurationError(f"--sheet {self.sheet}: give a name that ends in {', '.join(FORMATS)}")
+        if self.sheet:
+            require_format(self.sheet, "--sheet")
 
 
 @dataclass
@@ -185,10 +183,7 @@ def main(argv: Sequence[str]) -> int:
     lines += region_figures(table).lines()
     lines += feature_lines(table, options.features) if options.features else ()
     if sheet is not None:
-        folder, name = split_url(options.sheet)
-        encoded = io.BytesIO()
-        sheet.save(encoded, FORMATS[PurePosixPath(name).suffix.lower()], quality=88)
-        Folder(folder).replace(name, encoded.getvalue())
+        save_picture(sheet, options.sheet)
         lines.append(("sheet", options.sheet))
     width = max(len(name) for name, _ in lines)
     print("\n".join([f"regions table {table.url}", *(f"  {name:<{width}}  {value}" for name, value in lines)]))
