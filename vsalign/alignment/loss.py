@@ -1,7 +1,4 @@
-"""The structured max-margin objective (paper, equation 9), over the batches of all workers.
-
-C(θ) = Σ_k [ Σ_l max(0, S_kl − S_kk + 1)  +  Σ_l max(0, S_lk − S_kk + 1) ]
-"""
+"""The objective over the batches of all workers: gathered, so that negatives come from the global batch."""
 
 from __future__ import annotations
 
@@ -12,20 +9,25 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from vsalign.alignment.objectives import max_margin, negative_pairs
 from vsalign.alignment.score import score
 
 
-class MaxMarginLoss(nn.Module):
-    """The objective over a batch of image-sentence pairs: a sum, as in the paper, so that element-wise clipping binds.
+class AlignmentLoss(nn.Module):
+    """An objective over a batch of image-sentence pairs: a sum, as in the paper, so that element-wise clipping binds.
 
-    l runs over the other pairs of all workers' batches, but for those that are true pairs too: another caption of
-    the same image, or another image with the very same caption. Without any negative the loss is 0, not NaN.
-    Every worker gets the global loss; DDP's mean over workers then is the global loss's gradient.
+    Wrong pairs are those of all workers' batches, but for those that are true pairs too: another caption of the same
+    image, or another image with the very same caption. Every worker gets the global loss; DDP's mean over workers then
+    is the global loss's gradient.
     """
 
-    def __init__(self, margin: float = 1.0, score: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] = score) -> None:
+    def __init__(
+        self,
+        objective: Callable[[Tensor, Tensor], Tensor] = max_margin,
+        score: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] = score,
+    ) -> None:
         super().__init__()
-        self.margin, self.score = margin, score
+        self.objective, self.score = objective, score
 
     def forward(
         self, v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor, image_keys: Tensor, text_keys: Tensor
@@ -37,20 +39,7 @@ class MaxMarginLoss(nn.Module):
             lengths, image_keys, text_keys = (
                 gather_padded(values, with_gradient=False) for values in (lengths, image_keys, text_keys)
             )
-        return max_margin(self.score(v, region_mask, s, lengths), negative_pairs(image_keys, text_keys), self.margin)
-
-
-def max_margin(scores: Tensor, negatives: Tensor, margin: float) -> Tensor:
-    """scores: (B, B), image k against sentence l. negatives: (B, B) bool, True where (k, l) is a false pair."""
-    truth = scores.diagonal()
-    sentences = (scores - truth[:, None] + margin).clamp(min=0)  # rank the sentences of image k
-    images = (scores - truth[None, :] + margin).clamp(min=0)  # rank the images of sentence l
-    return ((sentences + images) * negatives).sum()
-
-
-def negative_pairs(image_keys: Tensor, text_keys: Tensor) -> Tensor:
-    """(B, B) bool: True where image k and sentence l are of different images and of different texts."""
-    return (image_keys[:, None] != image_keys[None, :]) & (text_keys[:, None] != text_keys[None, :])
+        return self.objective(self.score(v, region_mask, s, lengths), negative_pairs(image_keys, text_keys))
 
 
 def gather_rows(rows: Tensor) -> Tensor:

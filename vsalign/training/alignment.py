@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vsalign.alignment import AlignmentModel, AlignmentModelConfig, MaxMarginLoss
+from vsalign.alignment import AlignmentLoss, AlignmentModel, AlignmentModelConfig, max_margin
 from vsalign.checkpoint import save_model
 from vsalign.datasets.word_vectors import read_word_vectors, vector_size
 from vsalign.errors import ConfigurationError
@@ -91,7 +92,7 @@ def train_alignment(
     state = TrainingState(model, optimiser, fingerprint(config, data, vocabulary, stream))
     if resume is not None:
         state.load(resume)
-    loss = MaxMarginLoss(config.margin, model.score)
+    loss = AlignmentLoss(partial(max_margin, margin=config.margin), model.score)
 
     def cost(trained: nn.Module, batch: Batch) -> Tensor:
         v, s = trained(batch.features, batch.words, batch.lengths)

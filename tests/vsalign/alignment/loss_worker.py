@@ -7,6 +7,7 @@ gradients. They are run as processes of their own: a forked torch may hang.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vsalign.alignment import AlignmentModel, AlignmentModelConfig, MaxMarginLoss
+from vsalign.alignment import AlignmentLoss, AlignmentModel, AlignmentModelConfig, max_margin
 
 
 def model_of(case: dict[str, Any]) -> AlignmentModel:
@@ -30,7 +31,7 @@ def model_of(case: dict[str, Any]) -> AlignmentModel:
 def loss_and_gradients(case: dict[str, Any], trained: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Any]:
     """What one worker's part of the batch gives."""
     v, s = trained(inputs["features"], inputs["words"], inputs["lengths"])
-    loss = MaxMarginLoss(case["margin"])(
+    loss = AlignmentLoss(partial(max_margin, margin=case["margin"]))(
         v, inputs["region_mask"], s, inputs["lengths"], inputs["image_keys"], inputs["text_keys"]
     )
     loss.backward()

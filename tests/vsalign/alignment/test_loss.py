@@ -1,10 +1,12 @@
-"""The max-margin objective against a plain double loop, on one worker and on two."""
+"""The objectives against plain double loops, on one worker and on two."""
 
 from __future__ import annotations
 
 import importlib.util
+import math
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vsalign.alignment import MaxMarginLoss, max_margin, negative_pairs, score
+from vsalign.alignment import AlignmentLoss, contrastive, hardest_negative, max_margin, negative_pairs, score
 
 WORKER = Path(__file__).with_name("loss_worker.py")
 SECONDS = 100
@@ -67,7 +69,7 @@ def test_a_batch_without_negatives_costs_0_and_changes_nothing(images: list[int]
     s = torch.randn(2 * count, 3, requires_grad=True)
     mask = torch.ones(count, 2, dtype=torch.bool)
 
-    loss = MaxMarginLoss()(v, mask, s, torch.full((count,), 2), torch.tensor(images), torch.tensor(texts))
+    loss = AlignmentLoss()(v, mask, s, torch.full((count,), 2), torch.tensor(images), torch.tensor(texts))
     loss.backward()
 
     assert loss.item() == 0
@@ -81,9 +83,57 @@ def test_the_objective_is_a_sum_over_score_and_margin() -> None:
     mask = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 0, 0]]).bool()
     lengths = torch.tensor([1, 2, 3])
 
-    loss = MaxMarginLoss(0.7)(v, mask, s, lengths, torch.arange(3), torch.arange(3))
+    loss = AlignmentLoss(partial(max_margin, margin=0.7))(v, mask, s, lengths, torch.arange(3), torch.arange(3))
 
     assert float(loss) == pytest.approx(double_loop(score(v, mask, s, lengths), [0, 1, 2], [0, 1, 2], 0.7))
+
+
+def pair_of(images: list[int], texts: list[int]) -> tuple[Tensor, Tensor]:
+    scores = torch.randn(len(images), len(images), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return scores.requires_grad_(), negative_pairs(torch.tensor(images), torch.tensor(texts))
+
+
+@pytest.mark.parametrize(("images", "texts"), [([1, 2, 3, 4], [1, 2, 3, 4]), ([1, 1, 2, 3], [1, 2, 3, 1])])
+def test_hardest_negative_is_the_largest_hinge_of_each_side(images: list[int], texts: list[int]) -> None:
+    scores, negatives = pair_of(images, texts)
+    expected, plain = 0.0, scores.tolist()
+    for k in range(4):
+        wrong = [other for other in range(4) if negatives[k, other]]
+        expected += max([0.0, *(plain[k][other] - plain[k][k] + 0.5 for other in wrong)])
+        expected += max([0.0, *(plain[other][k] - plain[k][k] + 0.5 for other in wrong)])
+
+    found = hardest_negative(scores, negatives, 0.5)
+    found.backward()
+
+    assert float(found) == pytest.approx(expected)
+    assert scores.grad is not None and scores.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("images", "texts"), [([1, 2, 3, 4], [1, 2, 3, 4]), ([1, 1, 2, 3], [1, 2, 3, 1])])
+def test_contrastive_is_the_cross_entropy_over_true_and_wrong_pairs(images: list[int], texts: list[int]) -> None:
+    scores, negatives = pair_of(images, texts)
+    expected = 0.0
+    for k in range(4):
+        wrong = [other for other in range(4) if negatives[k, other]]
+        for row in (scores[k].tolist(), scores[:, k].tolist()):
+            expected -= math.log(math.exp(row[k] / 0.3) / sum(math.exp(row[other] / 0.3) for other in [k, *wrong]))
+
+    found = contrastive(scores, negatives, 0.3)
+    found.backward()
+
+    assert float(found) == pytest.approx(expected)
+    assert scores.grad is not None and scores.grad.isfinite().all()
+    assert (scores.grad[~negatives & ~torch.eye(4, dtype=torch.bool)] == 0).all()
+
+
+@pytest.mark.parametrize("objective", [hardest_negative, contrastive])
+def test_without_negatives_nothing_is_learned(objective: Any) -> None:
+    scores, negatives = pair_of([1, 1, 1], [1, 2, 3])
+
+    found = objective(scores, negatives)
+    found.backward()
+
+    assert found.item() == 0 and (scores.grad == 0).all()
 
 
 def worker_module() -> ModuleType:
