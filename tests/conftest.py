@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +75,13 @@ def mutated(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
         start, source = int(rng.integers(len(changed))), int(rng.integers(len(other)))
         changed[start : start + 50] = other[source : source + 50]
     return bytes(changed)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A process of a background job (`make test &`, some CI systems) is born deaf to SIGINT, and so are its children,
+    # which tests interrupt. (Popen's preexec_fn would fork: gRPC's threads, where a pipeline ran in this process,
+    # wake up in the child and abort it.)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -35,11 +34,6 @@ def picture(seed: int, format: str = "JPEG") -> bytes:
     return sink.getvalue()
 
 
-def _hear_ctrl_c() -> None:
-    # A process of a background job (`make test &`, some CI systems) is born deaf to SIGINT, and so are its children.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class Stages:
     """The stages as a person starts them, and what they leave behind."""
 
@@ -61,9 +55,7 @@ class Stages:
         """
         command = [sys.executable, "-m", module, *arguments]
         out = subprocess.PIPE if log is None else log
-        return subprocess.Popen(
-            command, cwd=ROOT, env=ENVIRONMENT, stdout=out, stderr=out, text=True, preexec_fn=_hear_ctrl_c
-        )
+        return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=out, stderr=out, text=True)
 
     def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A stage in a process of its own, to its end."""
