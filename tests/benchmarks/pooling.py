@@ -95,7 +95,7 @@ def main() -> None:
         figures[f"{key}.images_per_s"] = (rates[pooling], "images/s", f"{some}, {asked.extractor}")
         for measure, unit in MEASURES.items():
             values = [metrics[measure] for metrics in tune[pooling]]
-            figures[f"{key}.tune_{measure}"] = (values, unit, f"tune; trained on the other {some}")
+            figures[f"{key}.tune_{measure}"] = (values, unit, f"tune; trained on the rest of {some}")
     write_record(asked.json, figures)
 
 
