@@ -33,6 +33,8 @@ class Options(ShardOptions):
     """Captions table."""
     model: str
     """Folder of the alignment model."""
+    language: str = ""
+    """Folder of the sentence encoder of a model of --model.text language; empty: the packaged one."""
     beta: float = BETA
     """What two neighbouring words on the same region earn (the paper's β): 0, every word for itself; the larger, the
     longer the phrases. A guess: tune it on a split of your own."""
@@ -52,13 +54,14 @@ class AlignShards:
     output: Output
     regions: str
     model: str
+    language: str
     beta: float
 
     def load(self) -> Callable[[ShardTask], ShardResult]:
         """Load the model and open the regions table."""
         regions = TableReader(self.regions, "regions")
         model = load_recorded(self.model, "alignment", self.output.configuration["model"])
-        annotator = Annotator(model.model, model.vocabulary, self.beta)
+        annotator = Annotator(model.model, model.reader(self.language), self.beta)
         return lambda task: annotate_shard(
             self.output.read_plan(task), regions, annotator, self.output.open_shard(task)
         )
@@ -71,6 +74,7 @@ def align_segments(argv: Sequence[str] | None = None) -> int:
     regions, captions = open_table(options.regions, "regions"), open_table(options.captions, "captions")
     model = load_model(everywhere(options.model, "--model"), "alignment")
     regions.require_extractor(model.extractor, needed_by=f"the model {model.url}")
+    model.reader(options.language)  # it refuses an encoder that is absent, or another one
     output = Output(
         url=everywhere(options.output, "--output"),
         table="segments",
@@ -89,7 +93,7 @@ def align_segments(argv: Sequence[str] | None = None) -> int:
     stage = begin(
         output, lambda: plan_pairs(regions, captions, set(options.splits)), PAIR_PLAN, {}, overwrite=options.overwrite
     )
-    work = AlignShards(output, regions.url, model.url, options.beta)
+    work = AlignShards(output, regions.url, model.url, options.language, options.beta)
     return make_shards(stage, work, options, "pairs")
 
 

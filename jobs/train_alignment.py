@@ -48,6 +48,7 @@ def train_alignment(argv: Sequence[str] | None = None) -> int:
     for split in (options.train_split, options.validation_split):
         captions_of(captions, split)  # it refuses a split that has none
     alignment.require_word_dim(options.training)
+    alignment.language_model(options.training)  # it refuses an encoder that is absent or of another size
     data = AlignmentData(regions.url, captions.url)
     facts = {"regions": regions.facts(), "captions": captions.facts()}
     return train_model(STAGE, "alignment", alignment.train_alignment, options.training, data, facts, options)

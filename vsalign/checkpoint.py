@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
-from vsalign.alignment.model import AlignmentModel, AlignmentModelConfig
+from vsalign.alignment import AlignmentModel, AlignmentModelConfig, SentenceReader
 from vsalign.errors import ConfigurationError, MissingInputError, ModelError
 from vsalign.generation.mrnn import MRNN, MRNNConfig
+from vsalign.model_card import model_card
 from vsalign.regions.detector import Detector, DetectorConfig
 from vsalign.storage import Folder
 from vsalign.text import Vocabulary
@@ -50,12 +51,42 @@ class LoadedModel:
     """Identity of the extractor whose features it was trained on."""
     training: dict[str, Any]
     """The configuration it was trained with and the figures it reached."""
+    language: dict[str, Any] = field(default_factory=dict)
+    """Identity of the sentence encoder whose states it was trained on; empty: it has words of its own."""
+
+    def reader(self, language: str = "") -> SentenceReader:
+        """What reads sentences for an alignment model; `language`: folder of its sentence encoder, empty: packaged.
+
+        Raises MissingInputError or ModelError where the encoder is absent, or is not the one it was trained with.
+        """
+        if not self.language:
+            if language:
+                raise ConfigurationError(f"the model {self.url} reads words without a sentence encoder: leave it out")
+            return SentenceReader(self.vocabulary)
+        from vsalign.language import Language
+
+        found = Language(language)
+        if found.identity() != self.language:
+            raise ModelError(
+                f"the model {self.url} was trained on states of {self.language}, the sentence encoder here is "
+                f"{found.identity()}: name its folder"
+            )
+        return SentenceReader(self.vocabulary, found)
 
 
 def save_model(
-    url: str, kind: str, model: nn.Module, vocabulary: Vocabulary, extractor: dict[str, Any], training: dict[str, Any]
+    url: str,
+    kind: str,
+    model: nn.Module,
+    vocabulary: Vocabulary,
+    extractor: dict[str, Any],
+    training: dict[str, Any],
+    language: dict[str, Any] | None = None,
 ) -> None:
-    """Write a model folder at any fsspec URL, config.json last."""
+    """Write a model folder at any fsspec URL, config.json last.
+
+    language: identity of the sentence encoder that it reads sentences by.
+    """
     folder = Folder(url)
     weights = _weights_of(model)
     config = {
@@ -68,11 +99,12 @@ def save_model(
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "extractor": extractor,
         "training": training,
+        **({"language": language} if language else {}),
     }
     folder.remove(CONFIG)
     folder.replace(WEIGHTS, weights)
     folder.replace(VOCABULARY, vocabulary.to_json().encode())
-    folder.replace(CARD, _card(config).encode())
+    folder.replace(CARD, model_card(config, UNSAID).encode())
     folder.replace(CONFIG, json.dumps(config, indent=1).encode())
 
 
@@ -135,7 +167,7 @@ def save_detector(
         config["backbone"] = {"sha256": hashlib.sha256(carried).hexdigest(), "terms": backbone.terms}
         folder.replace(BACKBONE, carried)
     folder.replace(WEIGHTS, weights)
-    folder.replace(CARD, _card(config).encode())
+    folder.replace(CARD, model_card(config, UNSAID).encode())
     folder.replace(CONFIG, json.dumps(config, indent=1).encode())
 
 
@@ -244,33 +276,5 @@ def load_model(url: str, kind: str) -> LoadedModel:
         raise ModelError(
             f"{url}/{WEIGHTS} does not fit its {CONFIG} ({str(error).splitlines()[0]}): copy the model folder again"
         ) from error
-    return LoadedModel(url, kind, model.eval(), vocabulary, config["extractor"], config["training"])
-
-
-def _card(config: dict[str, Any]) -> str:
-    names = {
-        "alignment": "Alignment model (regions and words in one space)",
-        "mrnn": "Multimodal RNN (descriptions)",
-        DETECTOR: "Detector (boxes of what captions name)",
-    }
-    training = json.dumps(config["training"], indent=1)
-    vocabulary = ""
-    if "vocabulary_size" in config:
-        vocabulary = f"- Vocabulary: {config['vocabulary_size']} words, SHA-256 `{config['vocabulary_sha256']}`\n"
-    backbone = ""
-    if "backbone" in config:
-        own = config["backbone"]
-        backbone = f"- Backbone: `{BACKBONE}`, SHA-256 `{own['sha256']}`, under {own['terms']}\n"
-    return (
-        f"# {names[config['kind']]}\n\n"
-        "Method: Karpathy and Fei-Fei, *Deep Visual-Semantic Alignments for Generating Image Descriptions* "
-        "(CVPR 2015).\n\n"
-        f"- Regions: `{config['extractor'].get('name')}`, {config['feature_dim']} numbers a region, "
-        f"weights SHA-256 `{config['extractor'].get('weights_sha256')}`\n"
-        f"{vocabulary}"
-        f"- Weights: `{WEIGHTS}`, SHA-256 `{config['weights_sha256']}`\n"
-        f"{backbone}\n"
-        "The model knows what its training data showed, and carries the terms of that data"
-        f"{': ' + config['terms'] if config.get('terms', UNSAID) != UNSAID else ''}.\n\n"
-        f"## Training\n\n```json\n{training}\n```\n"
-    )
+    facts = config["extractor"], config["training"], config.get("language", {})
+    return LoadedModel(url, kind, model.eval(), vocabulary, *facts)

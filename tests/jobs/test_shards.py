@@ -60,7 +60,7 @@ def segments(road: Any, one_thread: None, tmp_path_factory: pytest.TempPathFacto
     output = Output(url, "segments", tables.SEGMENTS, "align_segments", {})
     regions, captions = TableReader(road.regions, "regions"), TableReader(road.captions, "captions")
     model = load_model(road.alignment, "alignment")
-    annotator = Annotator(model.model, model.vocabulary, BETA)
+    annotator = Annotator(model.model, model.reader(), BETA)
     stage = Stage(output)
     stage.plan(plan_pairs(regions, captions), PAIR_PLAN, {})
     for task in stage.pending():

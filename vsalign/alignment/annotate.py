@@ -18,10 +18,10 @@ from torch import Tensor
 from vsalign import tables
 from vsalign.alignment.model import AlignmentModel
 from vsalign.alignment.segment import Segment, segments
+from vsalign.alignment.sentences import SentenceReader
 from vsalign.errors import ConfigurationError, Reason
 from vsalign.storage import ShardResult, ShardWriter, TableReader
 from vsalign.tables import feature_arrays
-from vsalign.text import Vocabulary
 
 BETA = 1.0
 """What two neighbouring words on the same region earn, where nobody says otherwise; a guess."""
@@ -104,19 +104,16 @@ def _sentences(captions: TableReader, splits: Collection[str]) -> dict[str, list
 class Annotator:
     """An alignment model at work on pairs. Raises ConfigurationError for a negative beta."""
 
-    def __init__(self, model: AlignmentModel, vocabulary: Vocabulary, beta: float) -> None:
+    def __init__(self, model: AlignmentModel, reader: SentenceReader, beta: float) -> None:
         if not beta >= 0:
             raise ConfigurationError(f"beta is {beta}: give 0 (every word for itself) or more")
-        self.model, self.vocabulary, self.beta = model.eval(), vocabulary, beta
+        self.model, self.reader, self.beta = model.eval(), reader, beta
 
     @torch.inference_mode()
     def annotate(self, pairs: Sequence[Pair]) -> list[list[Segment]]:
         """The phrases of each pair's sentence, in order; every sentence has a word, every image a region."""
-        lengths = torch.tensor([len(pair.tokens) for pair in pairs])
-        words = torch.nn.utils.rnn.pad_sequence(
-            [torch.tensor(self.vocabulary.encode(pair.tokens)) for pair in pairs], batch_first=True
-        )
-        s = self.model.sentences(words, lengths)
+        sentences = self.reader.read([pair.tokens for pair in pairs])
+        s, lengths = self.model.sentences(*sentences), sentences.lengths
         images = {pair.image_id: pair.features for pair in pairs}
         features, mask = _padded(list(images.values()))
         v = self.model.regions(features)

@@ -27,6 +27,8 @@ class ModelOptions:
     """Folder or URL of the captions table."""
     model: str
     """Folder of the alignment model."""
+    language: str = ""
+    """Folder of the sentence encoder of a model of --model.text language; empty: the packaged one."""
     split: str = "dev"
     """The captions that are measured, with their images."""
     json: str = ""
@@ -83,7 +85,7 @@ def _ranking_of_model(options: RankingOptions) -> Ranking:
     from vsalign.evaluation.retrieval import evaluate_ranking
 
     regions, captions, model = options.open()
-    return evaluate_ranking(model.model, regions, captions, model.vocabulary, options.folds)
+    return evaluate_ranking(model.model, regions, captions, model.reader(options.language), options.folds)
 
 
 def _ranking_of_scores(options: RankingOptions) -> Ranking:
@@ -143,7 +145,7 @@ def grounding(argv: Sequence[str] | None = None) -> int:
         regions,
         captions,
         [(phrase.image_id, phrase.caption_id, phrase.start, phrase.end) for phrase in truth],
-        model.vocabulary,
+        model.reader(options.language),
     )
     result = evaluate_grounding(truth, boxes, chosen)
     print(result)

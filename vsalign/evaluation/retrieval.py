@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from vsalign.alignment import AlignmentModel
+from vsalign.alignment import AlignmentModel, SentenceReader
 from vsalign.evaluation.ranking import Ranking, rank_folds
 from vsalign.storage import TableReader
-from vsalign.text import Vocabulary
 from vsalign.training.stream import PairStream, Text
 from vsalign.training.texts import Caption
 
@@ -22,7 +21,7 @@ IMAGES = 256
 
 @torch.inference_mode()
 def score_matrix(
-    model: AlignmentModel, regions: TableReader, captions: Sequence[Caption], vocabulary: Vocabulary
+    model: AlignmentModel, regions: TableReader, captions: Sequence[Caption], reader: SentenceReader
 ) -> tuple[np.ndarray, list[str], list[Caption]]:
     """S (N, M) float32 of the images that the captions speak of, with the image ids (N) and captions (M) of its sides.
 
@@ -42,7 +41,7 @@ def score_matrix(
     by_length = sorted(range(len(used)), key=lambda number: len(used[number].tokens))
     for start in range(0, len(used), SENTENCES):
         columns = by_length[start : start + SENTENCES]
-        s, lengths = _sentences(model, [used[column] for column in columns], vocabulary)
+        s, lengths = _sentences(model, [used[column] for column in columns], reader)
         for number, (v, mask) in enumerate(sides):
             those = rows[number * IMAGES : number * IMAGES + len(v)]
             scores[those[:, None], columns] = model.score(v, mask, s, lengths).numpy()
@@ -50,18 +49,18 @@ def score_matrix(
 
 
 def _sentences(
-    model: AlignmentModel, captions: Sequence[Caption], vocabulary: Vocabulary
+    model: AlignmentModel, captions: Sequence[Caption], reader: SentenceReader
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    ids = [torch.tensor(vocabulary.encode(caption.tokens), dtype=torch.long) for caption in captions]
-    lengths = torch.tensor([len(words) for words in ids])
-    return model.sentences(torch.nn.utils.rnn.pad_sequence(ids, batch_first=True), lengths), lengths
+    """s (W, h) and lengths (M,)."""
+    sentences = reader.read([caption.tokens for caption in captions])
+    return model.sentences(*sentences), sentences.lengths
 
 
 def evaluate_ranking(
-    model: AlignmentModel, regions: TableReader, captions: Sequence[Caption], vocabulary: Vocabulary, folds: int = 1
+    model: AlignmentModel, regions: TableReader, captions: Sequence[Caption], reader: SentenceReader, folds: int = 1
 ) -> Ranking:
     """Ranking of a split's images and captions by the model (paper, section 4.1); the mean over `folds` parts."""
-    scores, image_ids, used = score_matrix(model, regions, captions, vocabulary)
+    scores, image_ids, used = score_matrix(model, regions, captions, reader)
     return rank_folds(scores, image_ids, [caption.image_id for caption in used], folds)
 
 
@@ -71,7 +70,7 @@ def phrase_regions(
     regions: TableReader,
     captions: Mapping[str, Caption],
     phrases: Sequence[tuple[str, str, int, int]],
-    vocabulary: Vocabulary,
+    reader: SentenceReader,
 ) -> list[int]:
     """The region with the highest Σ v_i · s_t over the words of each phrase, read in its sentence's context.
 
@@ -89,7 +88,7 @@ def phrase_regions(
         for v, inside in zip(model.regions(features), mask, strict=True):
             numbers = by_image[next(image_ids)]
             used = [captions[caption_id] for caption_id in dict.fromkeys(phrases[n][1] for n in numbers)]
-            s, lengths = _sentences(model, used, vocabulary)
+            s, lengths = _sentences(model, used, reader)
             words = dict(zip((caption.caption_id for caption in used), s.split(lengths.tolist()), strict=True))
             for n in numbers:
                 _, caption_id, start, end = phrases[n]

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vsalign.alignment import AlignmentModel, Segment, segments
+from vsalign.alignment import AlignmentModel, Segment, SentenceReader, segments
 from vsalign.alignment.annotate import BETA, products
 from vsalign.checkpoint import load_model
-from vsalign.datasets.files import open_bytes
+from vsalign.datasets.files import file_name, open_bytes
 from vsalign.errors import ConfigurationError, InputError
 from vsalign.images import DecodeOptions, decode_sized
 from vsalign.options import parse
@@ -21,7 +21,7 @@ from vsalign.pictures.drawing import draw_alignment, draw_matrix
 from vsalign.pictures.files import require_format, save_picture
 from vsalign.pictures.thumbnails import smaller
 from vsalign.regions import ExtractorFiles, Regions, extractor_of, to_float16
-from vsalign.text import UNK, Vocabulary, tokenize
+from vsalign.text import UNK, tokenize
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class AlignOptions:
     """What is said of it."""
     model: str
     """Folder of the alignment model."""
+    image_id: str = ""
+    """What the picture is called where the boxes come from (--extractor.boxes); empty: its file's name."""
     output: str = "aligned.png"
     """File (.jpg, .png, .webp) of the drawing: the phrases' boxes, and how much each word likes each region."""
     beta: float = BETA
@@ -42,6 +44,8 @@ class AlignOptions:
     """Longer side of the drawn picture in px, at most; a smaller picture keeps its size."""
     max_pixels: int = DecodeOptions().max_pixels
     """A picture that announces more is refused before it is decoded."""
+    language: str = ""
+    """Folder of the sentence encoder of a model of --model.text language; empty: the packaged one."""
     extractor: ExtractorFiles = field(default_factory=ExtractorFiles)
     """Of the extractor that the model was trained on; which one it is, the model says."""
 
@@ -64,12 +68,12 @@ class Alignment:
 
 @torch.inference_mode()
 def align(
-    model: AlignmentModel, vocabulary: Vocabulary, regions: Regions, words: Sequence[str], beta: float
+    model: AlignmentModel, reader: SentenceReader, regions: Regions, words: Sequence[str], beta: float
 ) -> Alignment:
     """The phrases of a sentence of one word or more on a picture's regions, as jobs.align_segments would have them."""
     features = torch.from_numpy(to_float16(regions.features, "the picture").astype(np.float32))
-    lengths = torch.tensor([len(words)])
-    s = model.sentences(torch.tensor([vocabulary.encode(words)]), lengths)
+    sentences = reader.read([words])
+    s, lengths = model.sentences(*sentences), sentences.lengths
     mask = torch.ones(1, len(features), dtype=torch.bool)
     unary = products(model.regions(features)[None], mask, s, lengths, torch.tensor([0]))
     return Alignment(regions.boxes, unary[0].numpy(), segments(unary, lengths, beta)[0])
@@ -113,13 +117,14 @@ def main(argv: Sequence[str]) -> int:
     if not words:
         raise ConfigurationError(f"the sentence {options.sentence!r} has no words: say what the picture shows")
     trained = load_model(options.model, "alignment")
+    reader = trained.reader(options.language)
     extractor = extractor_of(trained.extractor, options.extractor)
     with open_bytes(options.picture) as file:
         data = file.read()
     try:
         pixels, size = decode_sized(data, options.picture, DecodeOptions(options.max_pixels, extractor.least_side))
-        (found,) = extractor.extract([extractor.prepare(options.picture, pixels, size)])
-        alignment = align(trained.model, trained.vocabulary, found, words, options.beta)
+        (found,) = extractor.extract([extractor.prepare(options.image_id or file_name(options.picture), pixels, size)])
+        alignment = align(trained.model, reader, found, words, options.beta)
     except InputError as error:
         raise ConfigurationError(f"{error.message} ({error.reason})") from error
     save_picture(drawing(pixels, size, words, alignment, options.longest), options.output)
@@ -127,7 +132,8 @@ def main(argv: Sequence[str]) -> int:
         box = ", ".join(f"{side:.0f}" for side in alignment.boxes[segment.region])
         phrase = " ".join(words[segment.start : segment.end])
         print(f"{phrase:<32} region {segment.region:>2}  ({box})  score {segment.score:.2f}")
-    unknown = [word for word, number in zip(words, trained.vocabulary.encode(words), strict=True) if number == UNK]
+    known = trained.vocabulary.encode(words) if reader.language is None else words
+    unknown = [word for word, number in zip(words, known, strict=True) if number == UNK]
     if unknown:
         print(f"words that the model does not know: {', '.join(dict.fromkeys(unknown))}")
     print(f"drawn in {options.output}")

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vsalign.alignment import AlignmentLoss, AlignmentModel, AlignmentModelConfig, max_margin
+from vsalign.alignment import (
+    AlignmentLoss,
+    AlignmentModel,
+    AlignmentModelConfig,
+    SentenceReader,
+    contrastive,
+    hardest_negative,
+    max_margin,
+)
+from vsalign.alignment.words import BRNN
 from vsalign.checkpoint import save_model
 from vsalign.datasets.word_vectors import read_word_vectors, vector_size
 from vsalign.errors import ConfigurationError
 from vsalign.evaluation.ranking import ranking_metrics
 from vsalign.evaluation.retrieval import evaluate_ranking
+from vsalign.language import Language
 from vsalign.storage import TableReader
 from vsalign.text import Vocabulary
 from vsalign.training.loop import PairSchedule, Report, train, worker
 from vsalign.training.state import TrainingState, fingerprint
+from vsalign.training.states import Remembered, states_in_file
 from vsalign.training.stream import Batch, PairStream
 from vsalign.training.texts import caption_texts, captions_of
 
@@ -40,8 +54,21 @@ class AlignmentTraining(PairSchedule):
     was 189 with 1, 180 with 0."""
     momentum: float = 0.9
     """The paper's."""
+    objective: Literal["max_margin", "hardest_negative", "contrastive"] = "max_margin"
+    """max_margin: the paper's, every wrong pair of a batch. hardest_negative: the best-scoring wrong one alone, after a
+    first epoch of max_margin. contrastive: the cross-entropy of picking the right one (InfoNCE)."""
     margin: float = 1.0
-    """The paper's 1."""
+    """Of the first two; the paper's 1."""
+    temperature: float = 0.05
+    """Of the third, for scores in [-1, 1] (--model.normalise)."""
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    """sgd: the paper's, with momentum."""
+    drop_words: float = 0.0
+    """Share of a sentence's words that the score leaves out in training, at random."""
+    drop_regions: float = 0.0
+    """Share of a picture's regions, but for the whole picture, that the score leaves out in training, at random."""
+    language: str = ""
+    """Folder of the sentence encoder of --model.text language, as transformers saves it; empty: the packaged one."""
     word_vectors: str = ""
     """A file of word2vec's (text or binary) or GloVe's (text), of --model.word-dim numbers a word: the first vectors of
     those words of the vocabulary that it holds. Empty: random ones."""
@@ -54,8 +81,16 @@ class AlignmentTraining(PairSchedule):
         super().__post_init__()
         if not 0 <= self.momentum < 1:
             raise ConfigurationError(f"momentum is {self.momentum}: it lies in [0, 1)")
-        if not self.margin > 0:
-            raise ConfigurationError(f"margin is {self.margin}: it must be above 0")
+        for name in ("margin", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}: it must be above 0")
+        for name in ("drop_words", "drop_regions"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}: it lies in [0, 1)")
+        if self.language and self.model.text != "language":
+            raise ConfigurationError("language names a sentence encoder, which --model.text language reads: give both")
+        if self.word_vectors and self.model.text != "brnn":
+            raise ConfigurationError("word_vectors are for --model.text brnn: leave them out")
 
 
 @dataclass(frozen=True)
@@ -76,33 +111,34 @@ def train_alignment(
     regions, captions = TableReader(data.regions, "regions"), TableReader(data.captions, "captions")
     train_captions, validation = (captions_of(captions, name) for name in (config.train_split, config.validation_split))
     vocabulary = Vocabulary.build([caption.tokens for caption in train_captions], config.min_count)
-    texts = caption_texts(train_captions, vocabulary)
-    stream = PairStream(regions, texts, seed=config.seed, window_images=config.window_images)
+    language = language_model(config)
+    reader = SentenceReader(vocabulary, language)
     PairStream(regions, caption_texts(validation, vocabulary), seed=0)  # refuses at once, not after an epoch
-    torch.manual_seed(config.seed)
-    model = AlignmentModel(stream.dim, len(vocabulary), config.model)
-    model.regions.standardise(*stream.statistics())
-    vectors = word_vectors(config, vocabulary)
-    if vectors:
-        model.sentences.set_word_vectors(vectors, fixed=config.fix_word_vectors)
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.SGD(
-        learning, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-    )
-    state = TrainingState(model, optimiser, fingerprint(config, data, vocabulary, stream))
-    if resume is not None:
-        state.load(resume)
-    loss = AlignmentLoss(partial(max_margin, margin=config.margin), model.score)
+    with tempfile.TemporaryDirectory(dir=work.parent) as scratch:
+        states = states_in_file(language, train_captions, Path(scratch) / "states.npy") if language else None
+        texts = caption_texts(train_captions, vocabulary, states)
+        stream = PairStream(regions, texts, seed=config.seed, window_images=config.window_images)
+        torch.manual_seed(config.seed)
+        model = AlignmentModel(stream.dim, len(vocabulary), config.model)
+        model.regions.standardise(*stream.statistics())
+        vectors = word_vectors(config, vocabulary)
+        if isinstance(model.sentences, BRNN):
+            model.sentences.set_word_vectors(vectors, fixed=config.fix_word_vectors)
+        state = TrainingState(model, optimiser_of(config, model), fingerprint(config, data, vocabulary, stream))
+        if resume is not None:
+            state.load(resume)
 
-    def cost(trained: nn.Module, batch: Batch) -> Tensor:
-        v, s = trained(batch.features, batch.words, batch.lengths)
-        return loss(v, batch.region_mask, s, batch.lengths, batch.image_keys, batch.text_keys)
+        def cost(trained: nn.Module, batch: Batch) -> Tensor:
+            v, s = trained(batch.features, batch.words, batch.lengths, batch.states)
+            mask, s, lengths = thinned(config, batch.region_mask, s, batch.lengths)
+            loss = AlignmentLoss(objective_of(config, state.epoch), model.score)
+            return loss(v, mask, s, lengths, batch.image_keys, batch.text_keys)
 
-    def validate() -> tuple[float, dict[str, float]]:
-        ranking = evaluate_ranking(model, regions, validation, vocabulary)
-        return ranking.rsum, ranking_metrics(ranking)
+        def validate() -> tuple[float, dict[str, float]]:
+            ranking = evaluate_ranking(model, regions, validation, reader)
+            return ranking.rsum, ranking_metrics(ranking)
 
-    train(config, state, stream, cost, validate, work, report)
+        train(config, state, stream, cost, validate, work, report)
     if worker()[0] == 0:
         training = {
             "configuration": asdict(config),
@@ -110,7 +146,59 @@ def train_alignment(
             "best_epoch": state.best_epoch,
             "history": state.history,
         }
-        save_model(output, "alignment", model, vocabulary, regions.properties["extractor"], training)
+        identity = language.identity() if language else None
+        save_model(output, "alignment", model, vocabulary, regions.properties["extractor"], training, identity)
+
+
+def language_model(config: AlignmentTraining) -> Remembered | None:
+    """The sentence encoder whose states the model reads, if any.
+
+    Raises VsalignError where it is absent, or its states are of another size than the model's.
+    """
+    if config.model.text != "language":
+        return None
+    language = Language(config.language)
+    if language.dim != config.model.state_dim:
+        raise ConfigurationError(
+            f"the sentence encoder's states have {language.dim} numbers, state_dim is {config.model.state_dim}: give "
+            f"--model.state-dim {language.dim}"
+        )
+    return Remembered(language)
+
+
+def optimiser_of(config: AlignmentTraining, model: nn.Module) -> torch.optim.Optimizer:
+    """Of the parameters that learn."""
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(learning, config.learning_rate, weight_decay=config.weight_decay)
+    return torch.optim.SGD(learning, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+def objective_of(config: AlignmentTraining, epoch: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """The objective of an epoch, counted from 0."""
+    if config.objective == "contrastive":
+        return partial(contrastive, temperature=config.temperature)
+    hardest = config.objective == "hardest_negative" and epoch > 0
+    return partial(hardest_negative if hardest else max_margin, margin=config.margin)
+
+
+def thinned(
+    config: AlignmentTraining, region_mask: Tensor, s: Tensor, lengths: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """region_mask, s and lengths without the regions and words that are left out at random.
+
+    Every picture keeps its first region, the whole picture, and every sentence its last word.
+    """
+    if config.drop_regions:
+        kept = torch.rand(region_mask.shape, device=region_mask.device) >= config.drop_regions
+        kept[:, 0] = True
+        region_mask = region_mask & kept
+    if config.drop_words:
+        words = torch.rand(len(s), device=s.device) >= config.drop_words
+        words[lengths.cumsum(0) - 1] = True
+        sentence = torch.repeat_interleave(torch.arange(len(lengths), device=s.device), lengths)
+        s, lengths = s[words], torch.bincount(sentence[words], minlength=len(lengths))
+    return region_mask, s, lengths
 
 
 def word_vectors(config: AlignmentTraining, vocabulary: Vocabulary) -> dict[int, np.ndarray]:

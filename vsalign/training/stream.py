@@ -35,6 +35,8 @@ class Text:
     """The region it describes."""
     key: int = 0
     """A 63-bit hash of the text: equal texts are no negatives of each other."""
+    states: np.ndarray | None = None
+    """(n, d) float16: its words in context, where a language model reads them."""
 
 
 Pair = tuple[str, Text, np.ndarray]
@@ -57,6 +59,8 @@ class Batch:
     """(B,) int64, equal for the same image."""
     text_keys: Tensor
     """(B,) int64, equal for the same text."""
+    states: Tensor | None = None
+    """(W, d) float32 of all words, text by text, where a language model reads them."""
 
 
 def key_of(text: str) -> int:
@@ -226,6 +230,7 @@ def collate(pairs: Sequence[Pair]) -> Batch:
         features[row, : len(feature)] = feature
         mask[row, : len(feature)] = True
         words[row, : len(text.words)] = text.words
+    read = [text.states for _, text, _ in pairs if text.states is not None]
     return Batch(
         torch.from_numpy(features),
         torch.from_numpy(mask),
@@ -233,4 +238,5 @@ def collate(pairs: Sequence[Pair]) -> Batch:
         torch.tensor([len(text.words) for _, text, _ in pairs]),
         torch.tensor([key_of(image_id) for image_id, _, _ in pairs]),
         torch.tensor([text.key for _, text, _ in pairs]),
+        torch.from_numpy(np.concatenate(read).astype(np.float32)) if read else None,
     )

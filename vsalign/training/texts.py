@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from vsalign.errors import ConfigurationError, TableError
 from vsalign.storage import TableReader
@@ -39,12 +41,15 @@ def captions_of(table: TableReader, split: str) -> list[Caption]:
     return found
 
 
-def caption_texts(captions: Iterable[Caption], vocabulary: Vocabulary) -> dict[str, list[Text]]:
-    """The captions of each image as word ids; those without a word are left out."""
+def caption_texts(
+    captions: Iterable[Caption], vocabulary: Vocabulary, states: Mapping[str, np.ndarray] | None = None
+) -> dict[str, list[Text]]:
+    """The captions of each image as word ids; those without a word are left out. states: of each caption_id."""
     texts: dict[str, list[Text]] = {}
     for caption in captions:
         if caption.tokens:
-            text = Text(vocabulary.encode(caption.tokens), 0, key_of(" ".join(caption.tokens)))
+            own = states[caption.caption_id] if states is not None else None
+            text = Text(vocabulary.encode(caption.tokens), 0, key_of(" ".join(caption.tokens)), own)
             texts.setdefault(caption.image_id, []).append(text)
     return texts
 

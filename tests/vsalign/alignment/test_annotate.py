@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vsalign import tables
-from vsalign.alignment import AlignmentModel, AlignmentModelConfig
+from vsalign.alignment import AlignmentModel, AlignmentModelConfig, SentenceReader
 from vsalign.alignment.annotate import (
     NO_REGIONS,
     PAIR_PLAN,
@@ -97,7 +97,7 @@ def captions(tmp_path_factory: pytest.TempPathFactory) -> TableReader:
 def annotator() -> Annotator:
     torch.manual_seed(3)
     model = AlignmentModel(DIM, 4 + len(WORDS), AlignmentModelConfig(h=5, hidden=7, word_dim=3))
-    return Annotator(model, Vocabulary(WORDS), BETA)
+    return Annotator(model, SentenceReader(Vocabulary(WORDS)), BETA)
 
 
 def annotate(url: Path, regions: TableReader, captions: TableReader, annotator: Annotator) -> TableReader:
@@ -146,7 +146,7 @@ def test_the_phrases_are_the_best_of_all_labellings(tmp_path, regions, captions,
         words = tokens[row["caption_id"]]
         with torch.inference_mode():
             v = annotator.model.regions(torch.from_numpy(features[row["image_id"]]))
-            ids = torch.tensor([annotator.vocabulary.encode(words)])
+            ids = torch.tensor([annotator.reader.vocabulary.encode(words)])
             unary = (annotator.model.sentences(ids, torch.tensor([len(words)])) @ v.t()).tolist()
 
         def value(labels: tuple[int, ...], unary: list[list[float]] = unary) -> float:
@@ -185,4 +185,4 @@ def test_a_pair_is_annotated_alike_in_any_company(tmp_path, regions, annotator) 
 
 def test_a_negative_beta_is_refused(annotator) -> None:
     with pytest.raises(ConfigurationError, match="beta is -1"):
-        Annotator(annotator.model, annotator.vocabulary, -1.0)
+        Annotator(annotator.model, annotator.reader, -1.0)

@@ -19,7 +19,7 @@ def test_ranking_prints_and_writes_the_figures_of_the_split(files: Files, capsys
 
     model = load_model(files.model, "alignment")
     dev = captions_of(TableReader(files.captions, "captions"), "dev")
-    expected = evaluate_ranking(model.model, TableReader(files.regions, "regions"), dev, model.vocabulary)
+    expected = evaluate_ranking(model.model, TableReader(files.regions, "regions"), dev, model.reader())
     assert status == 0
     assert str(expected) in capsys.readouterr().out
     assert figures["annotation_r1"] == expected.annotation.recall[1]
@@ -31,7 +31,7 @@ def test_ranking_prints_and_writes_the_figures_of_the_split(files: Files, capsys
 def test_ranking_reads_a_score_matrix_of_ones_own(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     model = load_model(files.model, "alignment")
     regions, dev = TableReader(files.regions, "regions"), captions_of(TableReader(files.captions, "captions"), "dev")
-    scores, image_ids, used = score_matrix(model.model, regions, dev, model.vocabulary)
+    scores, image_ids, used = score_matrix(model.model, regions, dev, model.reader())
     assert image_ids == list(SENTENCES) and used == dev
     matrix = str(files.folder / "scores.npy")
     np.save(matrix, scores)

@@ -50,7 +50,7 @@ def test_grounding_measures_the_regions_that_the_model_chooses(files: Files) -> 
         TableReader(files.regions, "regions"),
         captions,
         [(phrase.image_id, phrase.caption_id, phrase.start, phrase.end) for phrase in truth],
-        model.vocabulary,
+        model.reader(),
     )
     assert status == 0
     assert figures["phrases"] == 4  # the phrase of another split's caption is not measured

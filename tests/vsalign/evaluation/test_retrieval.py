@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vsalign.alignment import AlignmentModel, AlignmentModelConfig
+from vsalign.alignment import AlignmentModel, AlignmentModelConfig, SentenceReader
 from vsalign.errors import ConfigurationError
 from vsalign.evaluation import retrieval
 from vsalign.evaluation.ranking import rank, ranking_metrics
@@ -21,6 +21,7 @@ from vsalign.text import Vocabulary
 from vsalign.training.texts import Caption
 
 VOCABULARY = Vocabulary(["a", "dog", "cat", "runs", "sits"])
+READER = SentenceReader(VOCABULARY)
 DIM = 5
 
 
@@ -71,7 +72,7 @@ def test_every_image_is_scored_with_every_sentence(
     monkeypatch.setattr(retrieval, "IMAGES", images)
     world.model.train()  # it must be put to evaluation: no dropout
 
-    scores, image_ids, used = score_matrix(world.model, world.regions, world.captions, VOCABULARY)
+    scores, image_ids, used = score_matrix(world.model, world.regions, world.captions, READER)
 
     assert not world.model.training
     assert image_ids == ["1.jpg", "8.jpg", "3.jpg", "5.jpg"]
@@ -83,9 +84,9 @@ def test_every_image_is_scored_with_every_sentence(
 
 
 def test_the_ranking_is_that_of_the_scores_by_id(world: World) -> None:
-    scores, image_ids, used = score_matrix(world.model, world.regions, world.captions, VOCABULARY)
+    scores, image_ids, used = score_matrix(world.model, world.regions, world.captions, READER)
 
-    found = evaluate_ranking(world.model, world.regions, world.captions, VOCABULARY)
+    found = evaluate_ranking(world.model, world.regions, world.captions, READER)
 
     assert found == rank(scores, image_ids, [caption.image_id for caption in used])
     figures = ranking_metrics(found)
@@ -97,7 +98,7 @@ def test_the_ranking_is_that_of_the_scores_by_id(world: World) -> None:
 
 def test_captions_of_no_image_at_all_are_refused(world: World) -> None:
     with pytest.raises(ConfigurationError, match="are both tables of the same images"):
-        evaluate_ranking(world.model, world.regions, world.captions[12:15], VOCABULARY)
+        evaluate_ranking(world.model, world.regions, world.captions[12:15], READER)
 
 
 @pytest.mark.parametrize("images", [256, 2])
@@ -114,7 +115,7 @@ def test_a_phrase_goes_to_the_region_that_fits_its_words_best(
         for end in range(start + 1, len(caption.tokens) + 1)
     ]
 
-    found = phrase_regions(world.model, world.regions, captions, phrases, VOCABULARY)
+    found = phrase_regions(world.model, world.regions, captions, phrases, READER)
 
     expected = []
     for image_id, caption_id, start, end in phrases:
@@ -137,7 +138,7 @@ def test_a_phrase_behind_the_end_of_its_cut_sentence_gets_no_region(world: World
         world.regions,
         {caption.caption_id: caption},
         [("1.jpg", caption.caption_id, end, end + 2), ("1.jpg", caption.caption_id, 0, end)],
-        VOCABULARY,
+        READER,
     )
 
     assert found[0] == -1

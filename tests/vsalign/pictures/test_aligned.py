@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vsalign.alignment import AlignmentModel, AlignmentModelConfig
+from vsalign.alignment import AlignmentModel, AlignmentModelConfig, SentenceReader
 from vsalign.alignment.annotate import Annotator, Pair
 from vsalign.checkpoint import save_model
 from vsalign.cli import main
@@ -21,6 +21,7 @@ from vsalign.regions import ExtractorConfig, Regions, build_extractor
 from vsalign.text import Vocabulary
 
 VOCABULARY = Vocabulary(["a", "dog", "runs", "red", "ball"])
+READER = SentenceReader(VOCABULARY)
 
 
 def random_model(dim: int, seed: int = 0) -> AlignmentModel:
@@ -39,10 +40,10 @@ def test_phrases_are_those_of_align_segments() -> None:
         features = rng.standard_normal((rng.integers(1, 7), 5)).astype(np.float32)
         boxes = np.zeros((len(features), 4), np.float32)
 
-        found = align(model, VOCABULARY, Regions(boxes, np.ones(len(features)), features), words, 0.7)
+        found = align(model, READER, Regions(boxes, np.ones(len(features)), features), words, 0.7)
 
         pair = Pair("x.jpg", "x.jpg#0", words, features.astype(np.float16))
-        assert found.phrases == Annotator(model, VOCABULARY, 0.7).annotate([pair])[0]
+        assert found.phrases == Annotator(model, READER, 0.7).annotate([pair])[0]
         assert found.likings.shape == (len(words), len(features))
 
 

@@ -70,7 +70,7 @@ def test_eight_pairs_are_learned_by_heart(run: Run, pictures: Any, tmp_path: Pat
         trained.model,
         TableReader(pictures.regions, "regions"),
         captions_of(TableReader(pictures.captions, "captions"), "train"),
-        trained.vocabulary,
+        trained.reader(),
     )
     assert (ranking.annotation.recall[1], ranking.search.recall[1]) == (100, 100)
     assert trained.extractor == {"name": "lite", "dim": 12}
@@ -232,8 +232,8 @@ def test_the_score_of_defrag_is_learned_by_and_ranked_by(run: Run, pictures: Any
     assert reported[-1]["loss"] < 0.9 * reported[0]["loss"]
     trained, regions = load_model(str(tmp_path / "model"), "alignment"), TableReader(pictures.regions, "regions")
     captions = captions_of(TableReader(pictures.captions, "captions"), "train")
-    scores, _, _ = score_matrix(trained.model, regions, captions, trained.vocabulary)
+    scores, _, _ = score_matrix(trained.model, regions, captions, trained.reader())
     by_maxsim = AlignmentModel(12, len(trained.vocabulary), replace(config.model, score="maxsim")).eval()
     by_maxsim.load_state_dict(trained.model.state_dict())
-    other, _, _ = score_matrix(by_maxsim, regions, captions, trained.vocabulary)
+    other, _, _ = score_matrix(by_maxsim, regions, captions, trained.reader())
     assert (scores >= other.clip(min=0) - 1e-4).all() and (scores > other + 1e-3).any()

@@ -1,0 +1,53 @@
+"""A frozen sentence encoder's states, computed once a run: those of the training captions in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vsalign.alignment import LanguageModel
+from vsalign.training.texts import Caption
+
+CAPTIONS_AT_ONCE = 4096
+
+
+def states_in_file(language: LanguageModel, captions: Sequence[Caption], file: Path) -> dict[str, np.ndarray]:
+    """(n, d) float16 of each caption_id, mapped from `file`, which is written: 2 d bytes a word."""
+    used = [caption for caption in captions if caption.tokens]
+    ends = list(accumulate(len(caption.tokens) for caption in used))
+    if not used:
+        return {}
+    rows: Any = np.lib.format.open_memmap(file, "w+", np.float16, (ends[-1], language.dim))
+    for start in range(0, len(used), CAPTIONS_AT_ONCE):
+        some = used[start : start + CAPTIONS_AT_ONCE]
+        found = np.concatenate(language.states([caption.tokens for caption in some]))
+        rows[ends[start] - len(used[start].tokens) : ends[start + len(some) - 1]] = found
+    rows.flush()
+    mapped = np.load(file, mmap_mode="r")
+    return {
+        caption.caption_id: mapped[end - len(caption.tokens) : end] for caption, end in zip(used, ends, strict=True)
+    }
+
+
+class Remembered:
+    """A language model that keeps in memory what it was asked for: validation asks for the same every epoch."""
+
+    def __init__(self, language: LanguageModel) -> None:
+        self._language, self.dim = language, language.dim
+        self._known: dict[tuple[str, ...], np.ndarray] = {}
+
+    def identity(self) -> dict[str, Any]:
+        return self._language.identity()
+
+    def states(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        keys = [tuple(sentence) for sentence in sentences]
+        new = list(dict.fromkeys(key for key in keys if key not in self._known))
+        self._known.update(self._of(new))
+        return [self._known[key] for key in keys]
+
+    def _of(self, new: list[tuple[str, ...]]) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+        return zip(new, self._language.states(new), strict=True) if new else iter(())
