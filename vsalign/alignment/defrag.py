@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vsalign.alignment.score import blocks
+from vsalign.alignment.score import blocks, sentence_of
 
 
 def defrag(v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor) -> Tensor:
     """S (N, M); arguments as vsalign.alignment.score's."""
-    sentence = torch.repeat_interleave(torch.arange(len(lengths), device=s.device), lengths)
-    found: Tensor = _DeFrag.apply(v, region_mask, s, sentence, len(lengths))
+    found: Tensor = _DeFrag.apply(v, region_mask, s, sentence_of(lengths), len(lengths))
     return found
 
 

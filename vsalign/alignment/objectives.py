@@ -32,7 +32,9 @@ def hardest_negative(scores: Tensor, negatives: Tensor, margin: float = 0.2) -> 
     """
     truth = scores.diagonal()
     wrong = scores.masked_fill(~negatives, -torch.inf)
-    return sum((wrong.amax(side) - truth + margin).clamp(min=0).sum() for side in (0, 1))  # type: ignore[return-value]
+    sentences = (wrong.amax(1) - truth + margin).clamp(min=0)
+    images = (wrong.amax(0) - truth + margin).clamp(min=0)
+    return (sentences + images).sum()
 
 
 def contrastive(scores: Tensor, negatives: Tensor, temperature: float | Tensor = 0.05) -> Tensor:

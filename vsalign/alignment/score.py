@@ -26,11 +26,16 @@ def score(v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor) -> Tensor:
     v: (N, R, h) regions; region_mask: (N, R), False where there is no region; every image has at least one.
     s: (W, h) words, sentence by sentence; lengths: (M,) words of each, W in all. An empty sentence scores 0.
     """
-    sentence = torch.repeat_interleave(torch.arange(len(lengths), device=s.device), lengths)
+    sentence = sentence_of(lengths)
     if torch.is_grad_enabled() and (v.requires_grad or s.requires_grad):
         found: Tensor = _Score.apply(v, region_mask, s, sentence, len(lengths))
         return found
     return _forward(v, region_mask, s, sentence, len(lengths), None)
+
+
+def sentence_of(lengths: Tensor) -> Tensor:
+    """(W,): the sentence of each word, for the lengths (M,) of sentences that stand one behind the other."""
+    return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
 
 
 def _forward(

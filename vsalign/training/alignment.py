@@ -22,6 +22,7 @@ from vsalign.alignment import (
     hardest_negative,
     max_margin,
 )
+from vsalign.alignment.score import sentence_of
 from vsalign.alignment.words import BRNN
 from vsalign.checkpoint import save_model
 from vsalign.datasets.word_vectors import read_word_vectors, vector_size
@@ -196,8 +197,7 @@ def thinned(
     if config.drop_words:
         words = torch.rand(len(s), device=s.device) >= config.drop_words
         words[lengths.cumsum(0) - 1] = True
-        sentence = torch.repeat_interleave(torch.arange(len(lengths), device=s.device), lengths)
-        s, lengths = s[words], torch.bincount(sentence[words], minlength=len(lengths))
+        s, lengths = s[words], torch.bincount(sentence_of(lengths)[words], minlength=len(lengths))
     return region_mask, s, lengths
 
 
