@@ -74,7 +74,8 @@ def align_segments(argv: Sequence[str] | None = None) -> int:
     regions, captions = open_table(options.regions, "regions"), open_table(options.captions, "captions")
     model = load_model(everywhere(options.model, "--model"), "alignment")
     regions.require_extractor(model.extractor, needed_by=f"the model {model.url}")
-    model.reader(options.language)  # it refuses an encoder that is absent, or another one
+    language = options.language and everywhere(options.language, "--language")
+    model.reader(language)  # it refuses an encoder that is absent, or another one
     output = Output(
         url=everywhere(options.output, "--output"),
         table="segments",
@@ -93,7 +94,7 @@ def align_segments(argv: Sequence[str] | None = None) -> int:
     stage = begin(
         output, lambda: plan_pairs(regions, captions, set(options.splits)), PAIR_PLAN, {}, overwrite=options.overwrite
     )
-    work = AlignShards(output, regions.url, model.url, options.language, options.beta)
+    work = AlignShards(output, regions.url, model.url, language, options.beta)
     return make_shards(stage, work, options, "pairs")
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from jobs.inputs import open_table
+from jobs.inputs import everywhere, open_table
 from jobs.train import TrainOptions, train_model
 from vsalign.command import exit_status
 from vsalign.options import parse
@@ -37,7 +37,10 @@ class Options(AlignmentTraining, TrainOptions):
     @property
     def training(self) -> AlignmentTraining:
         """The part that makes the model what it is."""
-        return AlignmentTraining(**{field.name: getattr(self, field.name) for field in fields(AlignmentTraining)})
+        values = {field.name: getattr(self, field.name) for field in fields(AlignmentTraining)}
+        for name, option in (("language", "--language"), ("word_vectors", "--word-vectors")):
+            values[name] = values[name] and everywhere(values[name], option)
+        return AlignmentTraining(**values)
 
 
 def train_alignment(argv: Sequence[str] | None = None) -> int:

@@ -174,6 +174,12 @@ def test_word_vectors_of_another_size_are_refused_before_ray_starts(road, tmp_pa
     assert not (tmp_path / "model").exists()
 
 
+def test_files_mean_the_same_in_every_worker(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = train_alignment.Options(regions="r", captions="c", output="o", word_vectors="vectors.txt")
+    assert options.training.word_vectors == str(tmp_path / "vectors.txt") and options.training.language == ""
+
+
 def test_another_number_of_workers_is_refused_by_name(road, tmp_path, capsys) -> None:
     argv = ["--regions", road.regions, "--captions", road.captions, "--output", str(tmp_path / "model")]
     argv += ["--address", "127.0.0.1:1"]  # no Ray: the folder is claimed, and nothing trained
