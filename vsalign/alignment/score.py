@@ -18,6 +18,8 @@ BLOCK_BYTES = 16 * 2**20
 """Products that are in memory at once: on a CPU a third faster than 64 MB, which no cache holds."""
 BLOCK_WORDS = 2048
 """Words of a block, at most."""
+BLOCK_ENTRIES = 2**18
+"""Pairs of an image and a word whose gradients are spread at once: some 40 bytes each."""
 
 
 def score(v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor) -> Tensor:
@@ -83,21 +85,23 @@ class _Score(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, Tensor | None, None, None]:
         v, words, sentence, winner = ctx.saved_tensors
-        images, regions, _ = v.shape
-        gradient = gradients[0].index_select(1, sentence)
-        # Most pairs lie within the margin: only images and words with a gradient take part.
-        image, word = gradient.nonzero(as_tuple=True)
-        weight = gradient[image, word].to(v.dtype)
-        row = image * regions + winner[image, word].long()
-        grad_v = grad_words = None
-        if ctx.needs_input_grad[0]:
-            grad_v = _sparse_product(row, word, weight, (images * regions, len(words)), words).view_as(v)
-        if ctx.needs_input_grad[2]:
-            grad_words = _sparse_product(word, row, weight, (len(words), images * regions), v.flatten(0, 1))
+        regions = v.shape[1]
+        grad_v, grad_words = torch.zeros_like(v), torch.zeros_like(words)
+        rows = max(1, BLOCK_ENTRIES // max(1, len(words)))
+        for start in range(0, len(v), rows):
+            images = slice(start, start + rows)
+            gradient = gradients[0][images].index_select(1, sentence)
+            # Most pairs lie within the margin: only images and words with a gradient take part.
+            image, word = gradient.nonzero(as_tuple=True)
+            weight = gradient[image, word].to(v.dtype)
+            place = image * regions + winner[images][image, word].long()
+            block = v[images].flatten(0, 1)
+            grad_v[images] = _sparse(place, word, weight, len(block), len(words)).matmul(words).view_as(v[images])
+            grad_words += _sparse(word, place, weight, len(words), len(block)) @ block
         return grad_v, None, grad_words, None, None
 
 
-def _sparse_product(row: Tensor, column: Tensor, weight: Tensor, shape: tuple[int, int], dense: Tensor) -> Tensor:
-    """The product of a sparse (rows, columns) matrix, given by its entries, with a dense (columns, h) one."""
-    matrix = torch.sparse_coo_tensor(torch.stack([row, column]), weight, shape, check_invariants=False)
-    return matrix.coalesce() @ dense
+def _sparse(row: Tensor, column: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:
+    """A sparse (rows, columns) matrix, given by its entries."""
+    indices = torch.stack([row, column])
+    return torch.sparse_coo_tensor(indices, weight, (rows, columns), check_invariants=False).coalesce()
