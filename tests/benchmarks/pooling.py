@@ -1,8 +1,8 @@
-"""Map pooling beside the paper's crops: images a second, and how well an alignment trained on each ranks.
+"""Map pooling, the paper's crops and both: images a second, and how well an alignment trained on each ranks.
 
 python -m tests.benchmarks.pooling --images DIR --captions TABLE --json FILE
 
-The extractor runs over the same photographs with either pooling, on the GPU where there is one, into regions tables;
+The extractor runs over the same photographs with each pooling, on the GPU where there is one, into regions tables;
 the alignment model is trained on each by the same settings and seed, and measured on the split `tune`. Neither Beam
 nor Ray is needed.
 """
@@ -27,7 +27,7 @@ from vsalign.regions.extract import ExtractOptions, extract_shard
 from vsalign.storage import Output, begin
 from vsalign.training.alignment import AlignmentData, AlignmentTraining, train_alignment
 
-POOLINGS = ("map", "crop")
+POOLINGS = ("map", "crop", "both")
 MEASURES = {"annotation_r1": "per cent", "search_r1": "per cent", "rsum": "sum of six recalls"}
 
 

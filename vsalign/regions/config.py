@@ -65,7 +65,8 @@ class ExtractorConfig(ExtractorFiles):
     configs. timm:NAME: any backbone of timm, fixed or given boxes."""
     pooling: Pooling = "map"
     """map: a box's feature is an average of the picture's feature map. crop: each box goes through the network alone,
-    as in the paper, at several times the work. Not for torchvision and detectron2, which pool as they were trained."""
+    as in the paper, at several times the work. both: these numbers and those side by side, which rank best. Not for
+    torchvision and detectron2, which pool as they were trained."""
     input_size: int = 0
     """px that pictures are resized to: both sides, or the detection models' short one; 0: the extractor's own.
     rcnn-lite's is its detector's."""

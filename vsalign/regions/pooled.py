@@ -2,6 +2,7 @@
 
 map   the squashed picture goes through the network once, and each box averages the map's cells below it
 crop  each box is cropped, warped to a square and goes through the network alone, as in the paper's section 3.1.1
+both  the numbers of crop, then those of map: what the box looks like, and what stands around it
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from vsalign.regions.onnx_maps import OnnxMaps
 from vsalign.regions.placement import Placement
 from vsalign.regions.pooling import enough_samples, pool, pooling_matrix
 
-Pooling = Literal["map", "crop"]
+Pooling = Literal["map", "crop", "both"]
 Found = tuple[np.ndarray, np.ndarray]
 """Boxes (n, 4) xyxy px of the upright picture, row 0 the whole of it, and their scores (n,)."""
 
@@ -44,11 +45,11 @@ def fixed_boxes() -> np.ndarray:
 
 
 class PooledRegions(RegionExtractor):
-    """Fixed boxes, given ones, or (in a subclass) ones that are found in the network's maps; D is the network's.
+    """Fixed boxes, given ones, or (in a subclass) ones that are found in the network's maps.
 
-    boxes: what people bring (vsalign.regions.given.read_boxes), of which the `top_k` by score are taken; "": the 20
-    fixed ones. input_size: px, the side of the square that pictures are squashed to. Raises VsalignError where the
-    boxes cannot be read.
+    D is the network's, or twice that where both poolings stand side by side. boxes: what people bring
+    (vsalign.regions.given.read_boxes), of which the `top_k` by score are taken; "": the 20 fixed ones. input_size: px,
+    the side of the square that pictures are squashed to. Raises VsalignError where the boxes cannot be read.
     """
 
     def __init__(
@@ -68,10 +69,11 @@ class PooledRegions(RegionExtractor):
         if self.placement.onnx and isinstance(network, EfficientNetLite):
             self.maps, self.runtime = OnnxMaps(network), "onnxruntime"
         self.parallel = self.placement.device.type == "cpu"
-        self.dim, self.weights_sha256, self.licence = network.dim, network.weights_sha256, network.licence
+        self.dim = network.dim * (2 if pooling == "both" else 1)
+        self.weights_sha256, self.licence = network.weights_sha256, network.licence
         self.cells = network.cells(input_size)
         # Twice what is needed: the rest of the way is resized with a filter, as without a smaller copy.
-        self.least_side = 2 * max(input_size, CROP_SOURCE if pooling == "crop" else 0)
+        self.least_side = 2 * max(input_size, 0 if pooling == "map" else CROP_SOURCE)
         self.given, self.boxes_sha256 = None, ""
         if boxes:
             from vsalign.regions.given import read_boxes
@@ -95,7 +97,7 @@ class PooledRegions(RegionExtractor):
         width, height = size or (image.shape[1], image.shape[0])
         boxes, scores = self.known(image_id, width, height) or (None, None)
         source = None
-        if self.pooling == "crop":
+        if self.pooling != "map":
             smaller = Image.fromarray(image)
             smaller.thumbnail((CROP_SOURCE, CROP_SOURCE), Image.Resampling.BICUBIC, reducing_gap=2.0)
             source = np.asarray(smaller)
@@ -123,11 +125,12 @@ class PooledRegions(RegionExtractor):
     def extract(self, batch: list[Prepared]) -> list[Regions]:
         maps = self.maps(self.placement.send([picture.pixels for picture in batch]))
         found = self.find(maps, batch)
-        if self.pooling == "crop":
-            features = self._crops(batch, found)
-        else:
-            features = pool(self.network.head(maps[-1]).float(), self._matrices(batch, found))
-        together = torch.cat(features).cpu().numpy()
+        pooled = []
+        if self.pooling != "map":
+            pooled.append(self._crops(batch, found))
+        if self.pooling != "crop":
+            pooled.append(torch.cat(pool(self.network.head(maps[-1]).float(), self._matrices(batch, found))))
+        together = torch.cat(pooled, 1).cpu().numpy()
         ends = np.cumsum([len(boxes) for boxes, _ in found])[:-1]
         return [
             Regions(boxes, scores, feature)
@@ -146,8 +149,8 @@ class PooledRegions(RegionExtractor):
         matrix = pooling_matrix(torch.from_numpy(boxes), size, self.cells, enough_samples(max(self.cells)))
         return matrix.to(self.placement.device, non_blocking=True)
 
-    def _crops(self, batch: Sequence[Prepared], found: Sequence[Found]) -> list[Tensor]:
-        """The features (n, D) of each picture's boxes, each of which goes through the network alone."""
+    def _crops(self, batch: Sequence[Prepared], found: Sequence[Found]) -> Tensor:
+        """The features of all pictures' boxes, one picture's after another's, each from a pass through the network."""
         crops = [
             crop
             for picture, (boxes, _) in zip(batch, found, strict=True)
@@ -157,8 +160,7 @@ class PooledRegions(RegionExtractor):
             self.network.head(self.maps(self.placement.send(crops[start : start + CROPS_A_PASS]))[-1])
             for start in range(0, len(crops), CROPS_A_PASS)
         ]
-        features = torch.cat([each.float().mean((2, 3)) for each in passes])
-        return list(features.split([len(boxes) for boxes, _ in found]))
+        return torch.cat([each.float().mean((2, 3)) for each in passes])
 
 
 def with_whole(boxes: np.ndarray, scores: np.ndarray, width: int, height: int) -> Found:

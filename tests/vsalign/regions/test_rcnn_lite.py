@@ -145,6 +145,20 @@ def test_a_crop_is_what_the_network_gives_of_that_part_alone(make_picture) -> No
     assert crop.identity() == {**Lite(input_size=64).identity(), "pooling": "crop"}
 
 
+def test_both_poolings_stand_side_by_side(make_picture) -> None:
+    images = [make_picture(seed, 96, 64) for seed in range(2)]
+    found = {}
+    for pooling in ("crop", "map", "both"):
+        extractor = Lite(input_size=64, pooling=pooling)
+        found[pooling] = extractor.extract([extractor.prepare(str(n), image) for n, image in enumerate(images)])
+        assert extractor.dim == found[pooling][0].features.shape[1] == (2560 if pooling == "both" else 1280)
+    for crop, whole, both in zip(*found.values(), strict=True):
+        np.testing.assert_array_equal(both.boxes, whole.boxes)
+        np.testing.assert_allclose(both.features[:, :1280], crop.features, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(both.features[:, 1280:], whole.features, rtol=1e-4, atol=1e-4)
+    assert extractor_of(extractor.identity()).dim == 2560
+
+
 def test_a_precision_for_gpus_is_refused_on_a_cpu() -> None:
     with pytest.raises(ConfigurationError, match="bfloat16 is for a GPU"):
         build_extractor(ExtractorConfig(name="lite", device="cpu", precision="bfloat16"))

@@ -65,7 +65,7 @@ def test_a_transformers_grid_is_the_right_way_round(weights, make_picture) -> No
 
 def test_given_boxes_and_crops_go_with_any_backbone(weights, make_picture, coco) -> None:
     boxes = coco({"x": (80, 60, [[0, 0, 40, 30], [10, 10, 60, 40]])})
-    for pooling in ("map", "crop"):
+    for pooling in ("map", "crop", "both"):
         config = ExtractorConfig(
             name="timm:resnet18", weights=weights["resnet18"], input_size=64, boxes=boxes, pooling=pooling
         )
