@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from jobs.inputs import everywhere, load_recorded, model_facts, open_table
 from jobs.shards import ShardOptions, make_shards
 from vsalign import tables
-from vsalign.alignment.annotate import BETA, PAIR_PLAN, Annotator, annotate_shard, plan_pairs
+from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
+from vsalign.alignment.placing import Placing
 from vsalign.checkpoint import load_model
 from vsalign.command import exit_status
-from vsalign.errors import ConfigurationError
 from vsalign.options import parse
 from vsalign.storage import Output, ShardResult, ShardTask, TableReader, begin
 
@@ -24,7 +24,7 @@ STAGE = "align_segments"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(ShardOptions):
+class Options(Placing, ShardOptions):
     """What align_segments is told."""
 
     regions: str
@@ -35,16 +35,12 @@ class Options(ShardOptions):
     """Folder of the alignment model."""
     language: str = ""
     """Folder of the sentence encoder of a model of --model.text language; empty: the packaged one."""
-    beta: float = BETA
-    """What two neighbouring words on the same region earn (the paper's β): 0, every word for itself; the larger, the
-    longer the phrases. A guess: tune it on a split of your own."""
     splits: tuple[str, ...] = field(default=())
     """Splits whose captions are annotated, as in --splits train tune; none: all."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.beta < float("inf"):
-            raise ConfigurationError(f"--beta {self.beta}: give 0 (every word for itself) or more")
+        Placing.__post_init__(self)
+        ShardOptions.__post_init__(self)
 
 
 @dataclass(frozen=True)
@@ -55,13 +51,13 @@ class AlignShards:
     regions: str
     model: str
     language: str
-    beta: float
+    placing: Placing
 
     def load(self) -> Callable[[ShardTask], ShardResult]:
         """Load the model and open the regions table."""
         regions = TableReader(self.regions, "regions")
         model = load_recorded(self.model, "alignment", self.output.configuration["model"])
-        annotator = Annotator(model.model, model.reader(self.language), self.beta)
+        annotator = Annotator(model.model, model.reader(self.language), self.placing)
         return lambda task: annotate_shard(
             self.output.read_plan(task), regions, annotator, self.output.open_shard(task)
         )
@@ -76,6 +72,7 @@ def align_segments(argv: Sequence[str] | None = None) -> int:
     regions.require_extractor(model.extractor, needed_by=f"the model {model.url}")
     language = options.language and everywhere(options.language, "--language")
     model.reader(language)  # it refuses an encoder that is absent, or another one
+    placing = options.settled(normalised=model.model.config.normalise)
     output = Output(
         url=everywhere(options.output, "--output"),
         table="segments",
@@ -85,7 +82,7 @@ def align_segments(argv: Sequence[str] | None = None) -> int:
             "regions": regions.facts(),
             "captions": captions.facts(),
             "model": model_facts(model.url, "alignment"),
-            "beta": options.beta,
+            **asdict(placing),
             "splits": sorted(set(options.splits)),
             "threads": options.cpus_per_actor,
         },
@@ -94,7 +91,7 @@ def align_segments(argv: Sequence[str] | None = None) -> int:
     stage = begin(
         output, lambda: plan_pairs(regions, captions, set(options.splits)), PAIR_PLAN, {}, overwrite=options.overwrite
     )
-    work = AlignShards(output, regions.url, model.url, language, options.beta)
+    work = AlignShards(output, regions.url, model.url, language, placing)
     return make_shards(stage, work, options, "pairs")
 
 

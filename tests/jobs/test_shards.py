@@ -21,6 +21,7 @@ from jobs.described_inputs import Pictures
 from jobs.shards import TRIES
 from vsalign import tables
 from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
+from vsalign.alignment.placing import Placing
 from vsalign.checkpoint import LoadedModel, load_model, save_model
 from vsalign.generation import MRNN, DecodeOptions, MRNNConfig
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard, regions_of_shard
@@ -60,7 +61,7 @@ def segments(road: Any, one_thread: None, tmp_path_factory: pytest.TempPathFacto
     output = Output(url, "segments", tables.SEGMENTS, "align_segments", {})
     regions, captions = TableReader(road.regions, "regions"), TableReader(road.captions, "captions")
     model = load_model(road.alignment, "alignment")
-    annotator = Annotator(model.model, model.reader(), BETA)
+    annotator = Annotator(model.model, model.reader(), Placing(beta=BETA))
     stage = Stage(output)
     stage.plan(plan_pairs(regions, captions), PAIR_PLAN, {})
     for task in stage.pending():

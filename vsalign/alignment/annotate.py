@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,12 @@ from torch import Tensor
 
 from vsalign import tables
 from vsalign.alignment.model import AlignmentModel
+from vsalign.alignment.placing import Placing, region_overlaps, unaries
 from vsalign.alignment.segment import Segment, segments
 from vsalign.alignment.sentences import SentenceReader
 from vsalign.errors import ConfigurationError, Reason
 from vsalign.storage import ShardResult, ShardWriter, TableReader
 from vsalign.tables import feature_arrays
-
-BETA = 1.0
-"""What two neighbouring words on the same region earn, where nobody says otherwise; a guess."""
 
 PAIRS_A_BATCH = 256
 """Pairs solved together: their regions' products with their words stay below some tens of megabytes."""
@@ -55,6 +54,8 @@ class Pair:
     tokens: list[str]
     features: np.ndarray
     """(n, D) float16 of the image's regions."""
+    boxes: np.ndarray
+    """(n, 4) float32 xyxy px."""
 
 
 def plan_pairs(
@@ -102,24 +103,29 @@ def _sentences(captions: TableReader, splits: Collection[str]) -> dict[str, list
 
 
 class Annotator:
-    """An alignment model at work on pairs. Raises ConfigurationError for a negative beta."""
+    """An alignment model at work on pairs."""
 
-    def __init__(self, model: AlignmentModel, reader: SentenceReader, beta: float) -> None:
-        if not beta >= 0:
-            raise ConfigurationError(f"beta is {beta}: give 0 (every word for itself) or more")
-        self.model, self.reader, self.beta = model.eval(), reader, beta
+    def __init__(self, model: AlignmentModel, reader: SentenceReader, placing: Placing) -> None:
+        self.model, self.reader = model.eval(), reader
+        self.placing = placing.settled(normalised=model.config.normalise)
+        self.beta = self.placing.beta or 0.0
 
     @torch.inference_mode()
     def annotate(self, pairs: Sequence[Pair]) -> list[list[Segment]]:
         """The phrases of each pair's sentence, in order; every sentence has a word, every image a region."""
+        return segments(*self.likings(pairs))
+
+    def likings(self, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor, float, Tensor]:
+        """Of M pairs: what the MRF adds up (M, T, R), lengths (M,), beta, and the products v_i · s_t (M, T, R)."""
         sentences = self.reader.read([pair.tokens for pair in pairs])
         s, lengths = self.model.sentences(*sentences), sentences.lengths
-        images = {pair.image_id: pair.features for pair in pairs}
-        features, mask = _padded(list(images.values()))
-        v = self.model.regions(features)
+        images = {pair.image_id: pair for pair in pairs}
+        features, mask = _padded([pair.features for pair in images.values()])
+        boxes, _ = _padded([pair.boxes for pair in images.values()])
         row = {image_id: number for number, image_id in enumerate(images)}
         image = torch.tensor([row[pair.image_id] for pair in pairs])
-        return segments(products(v, mask, s, lengths, image), lengths, self.beta)
+        found = products(self.model.regions(features), mask, s, lengths, image)
+        return unaries(self.placing, found, lengths, region_overlaps(boxes)[image]), lengths, self.beta, found
 
 
 def products(v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor, image: Tensor) -> Tensor:
@@ -132,7 +138,7 @@ def products(v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor, image: 
 
 
 def _padded(features: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """(N, R, D) float32 and the mask (N, R) of N images' (n, D) features."""
+    """(N, R, D) float32 and the mask (N, R) of N images' (n, D) arrays."""
     rows = [torch.from_numpy(each.astype(np.float32)) for each in features]
     counts = torch.tensor([len(each) for each in rows])
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
@@ -155,32 +161,38 @@ def annotate_shard(
             _refuse(writer, pair, Reason.NO_WORDS, "the sentence has no words")
         else:
             usable.setdefault(pair["image_id"], []).append(pair)
-    batch: list[Pair] = []
     shards = sorted({pair["region_shard"] for pair in pairs} - {NO_REGIONS})
-    for found in _with_features(usable, regions, shards, writer):
-        batch.append(found)
-        if len(batch) == PAIRS_A_BATCH:
-            _write(batch, annotator, writer)
-            batch = []
-    if batch:
+    for batch in batches(pairs_with_regions(usable, regions, shards)):
         _write(batch, annotator, writer)
+    for image_id, left in usable.items():
+        for pair in left:
+            _refuse(writer, pair, Reason.MISSING_REGIONS, f"the image {image_id} has no regions in {regions.url}")
     return writer.commit(len(pairs))
 
 
-def _with_features(
-    usable: dict[str, list[dict[str, Any]]], regions: TableReader, shards: Sequence[int], writer: ShardWriter
+def pairs_with_regions(
+    wanted: dict[str, list[dict[str, Any]]], regions: TableReader, shards: Sequence[int] | None = None
 ) -> Iterator[Pair]:
-    """The pairs with their images' regions, in the regions table's order; what has none is refused."""
-    left = dict(usable)
-    if left:
-        for batch in regions.batches(["image_id", "features"], shards):
-            for image_id, features in zip(batch.column(0).to_pylist(), feature_arrays(batch.column(1)), strict=True):
-                if len(features):
-                    for pair in left.pop(image_id, ()):
-                        yield Pair(image_id, pair["caption_id"], pair["tokens"], features)
-    for image_id, pairs in left.items():
-        for pair in pairs:
-            _refuse(writer, pair, Reason.MISSING_REGIONS, f"the image {image_id} has no regions in {regions.url}")
+    """The pairs of images that have regions, in the table's order; what is left in `wanted` at the end has none.
+
+    wanted: of each image_id, its sentences (caption_id, tokens). shards: those to read; None: all.
+    """
+    if not wanted:
+        return
+    for batch in regions.batches(["image_id", "boxes", "features"], shards):
+        columns = (batch.column(0).to_pylist(), batch.column(1), feature_arrays(batch.column(2)))
+        for image_id, boxes, features in zip(*columns, strict=True):
+            if len(features):
+                for pair in wanted.pop(image_id, ()):
+                    of_image = np.asarray(boxes.as_py(), np.float32)
+                    yield Pair(image_id, pair["caption_id"], pair["tokens"], features, of_image)
+
+
+def batches(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    """Of PAIRS_A_BATCH."""
+    waiting = iter(pairs)
+    while batch := list(islice(waiting, PAIRS_A_BATCH)):
+        yield batch
 
 
 def _write(pairs: Sequence[Pair], annotator: Annotator, writer: ShardWriter) -> None:

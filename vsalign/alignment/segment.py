@@ -64,10 +64,13 @@ def _first_zero(short: Tensor) -> Tensor:
     return short.sign().mul_(-regions).add_(ranks).amin(1).long()
 
 
-def segments(unary: Tensor, lengths: Tensor, beta: float) -> list[list[Segment]]:
-    """The phrases of each sentence, in order; together they hold every word once. Arguments as decode_labels."""
+def segments(unary: Tensor, lengths: Tensor, beta: float, products: Tensor | None = None) -> list[list[Segment]]:
+    """The phrases of each sentence, in order; together they hold every word once. Arguments as decode_labels.
+
+    products: (M, T, R) v_i · s_t, where unary is another; the phrases' scores are of them.
+    """
     labels = decode_labels(unary, lengths, beta)
-    chosen = unary.gather(2, labels[:, :, None])[:, :, 0].tolist()
+    chosen = (unary if products is None else products).gather(2, labels[:, :, None])[:, :, 0].tolist()
     return [
         _runs(label[:length], score)
         for label, score, length in zip(labels.tolist(), chosen, lengths.tolist(), strict=True)

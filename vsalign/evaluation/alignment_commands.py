@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from vsalign.alignment import SentenceReader
+from vsalign.alignment.annotate import Annotator
+from vsalign.alignment.placing import Placing
 from vsalign.checkpoint import LoadedModel, load_model
 from vsalign.datasets.phrases import TruthOptions
+from vsalign.datasets.records import PhraseTruth
 from vsalign.errors import ConfigurationError, MissingInputError
 from vsalign.evaluation.commands import boxes_and_sizes, phrases_of, write
+from vsalign.evaluation.grounding import METHODS
 from vsalign.evaluation.ranking import Ranking, rank_folds, ranking_metrics
 from vsalign.options import parse
 from vsalign.storage import TableReader
+from vsalign.text import tokenize
+from vsalign.training.states import Remembered
 from vsalign.training.texts import Caption, captions_of
 
 
@@ -119,8 +126,11 @@ def _matrix(path: str) -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroundingOptions(ModelOptions, TruthOptions):
+class GroundingOptions(Placing, ModelOptions, TruthOptions):
     """What `vsalign evaluate grounding` reads."""
+
+    curve: tuple[float, ...] = ()
+    """Values of --beta whose figures are shown beside."""
 
 
 def grounding(argv: Sequence[str] | None = None) -> int:
@@ -135,26 +145,58 @@ def grounding(argv: Sequence[str] | None = None) -> int:
     captions = {caption.caption_id: caption for caption in sentences}
     boxes, sizes = boxes_and_sizes(regions)
     truth = phrases_of(options, captions, sizes)
-    if any(phrase.caption_id not in captions for phrase in truth):
-        raise ConfigurationError(
-            f"the boxes of {options.truth} are of no caption, so no sentence can be grounded on them: they go with "
-            "vsalign evaluate recall"
-        )
-    chosen = phrase_regions(
-        model.model,
-        regions,
-        captions,
-        [(phrase.image_id, phrase.caption_id, phrase.start, phrase.end) for phrase in truth],
-        model.reader(options.language),
+    reader = model.reader(options.language)
+    if reader.language is not None:
+        reader = SentenceReader(reader.vocabulary, Remembered(reader.language))  # the control reads every one again
+    annotator = Annotator(model.model, reader, options)
+    betas = [annotator.beta, *options.curve]
+    places = _places(truth, captions)
+    own, others = (
+        phrase_regions(annotator, regions, captions, asked, betas) for asked in (places, _of_other_images(places))
     )
-    result = evaluate_grounding(truth, boxes, chosen)
-    print(result)
-    lines = ("chosen", "whole_image", "centre", "best_possible", "chance")
-    figures = {name: getattr(result.total, name) for name in lines}
+    results = [evaluate_grounding(truth, boxes, *found) for found in zip(own, others, strict=True)]
+    print(f"a word likes a region by {annotator.placing.unary}, beta {annotator.beta:g}")
+    print(results[0])
+    for beta, result in zip(options.curve, results[1:], strict=True):
+        shown = (
+            f"{name} {100 * getattr(result.total, name).iou:.1f} / {100 * getattr(result.total, name).pointing:.1f}"
+            for name in ("chosen", "control")
+        )
+        print(f"beta {beta:<8g} R@1 / pointing  {'  '.join(shown)}")
     flat = {
-        f"{name}_{measure}": getattr(share, measure)
-        for name, share in figures.items()
+        f"{name}_{measure}": getattr(getattr(results[0].total, name), measure)
+        for name in METHODS
         for measure in ("iou", "pointing")
     }
-    write(options.json, {"phrases": result.total.phrases, **flat})
+    curve = [{"beta": beta, **asdict(result.total.chosen)} for beta, result in zip(betas, results, strict=True)]
+    write(
+        options.json,
+        {"phrases": results[0].total.phrases, **flat, "placing": asdict(annotator.placing), "curve": curve},
+    )
     return 0
+
+
+def _places(truth: Sequence[PhraseTruth], captions: dict[str, Caption]) -> list[tuple[str, str, int, int]]:
+    """Of each phrase: image_id, caption_id, start and end.
+
+    A phrase of no caption (Visual Genome's, COCO's) is a sentence of its own, which is added to `captions`.
+    """
+    places = []
+    for number, phrase in enumerate(truth):
+        caption_id, start, end = phrase.caption_id, phrase.start, phrase.end
+        if not caption_id:
+            caption_id, tokens = f"phrase {number}", tokenize(phrase.text)
+            captions[caption_id] = Caption(phrase.image_id, caption_id, phrase.text, tokens)
+            start, end = 0, len(tokens)
+        places.append((phrase.image_id, caption_id, start, end))
+    return places
+
+
+def _of_other_images(places: Sequence[tuple[str, str, int, int]]) -> list[tuple[str, str, int, int]]:
+    """Each image with the next phrase of another image instead of its own; with its own where there is one image."""
+    others = []
+    for number, own in enumerate(places):
+        following = (places[(number + step) % len(places)] for step in range(1, len(places)))
+        _, caption_id, start, end = next((place for place in following if place[0] != own[0]), own)
+        others.append((own[0], caption_id, start, end))
+    return others

@@ -25,7 +25,7 @@ IOU_THRESHOLD = 0.5  # Flickr30k Entities' protocol; issue 3
 CENTRED_SHARE = 0.5  # of the picture's area: the centred box guesses a thing of half the picture (our choice)
 NO_REGION = -1
 FRAME_TOLERANCE_PX = 1.0  # region 0 may be rounded by whoever wrote it
-METHODS = ("chosen", "whole_image", "centre", "best_possible", "chance")
+METHODS = ("chosen", "control", "whole_image", "centre", "best_possible", "chance")
 
 
 class Phrase(Protocol):
@@ -64,6 +64,8 @@ class Figures:
     phrases: int
     chosen: Share
     """The model's regions."""
+    control: Share
+    """The same model and rule told a phrase of another picture: what it gains by knowing boxes, not words."""
     whole_image: Share
     """Region 0, the whole picture, for every phrase."""
     centre: Share
@@ -110,21 +112,27 @@ class Grounding:
 
 
 def evaluate_grounding(
-    phrases: Iterable[Phrase], regions: Mapping[str, np.ndarray], chosen: Sequence[int]
+    phrases: Iterable[Phrase],
+    regions: Mapping[str, np.ndarray],
+    chosen: Sequence[int],
+    control: Sequence[int] | None = None,
 ) -> Grounding:
     """Measure the region chosen for each phrase against the phrase's true boxes (issue 3).
 
-    phrases: each with image_id, kind and boxes (n, 4) xyxy px. regions: image_id -> boxes (R, 4) xyxy px in
-    the same frame, row 0 the whole picture. chosen: one region index a phrase, in order; -1 where the model
-    chose none. Raises VsalignError on counts that differ, an index outside the picture's regions, broken
-    boxes, true boxes of a picture of another size than region 0, or when no phrase can be measured.
+    phrases: each with image_id, kind and boxes (n, 4) xyxy px. regions: image_id -> boxes (R, 4) xyxy px in the same
+    frame, row 0 the whole picture. chosen: one region index a phrase, in order; -1 where the model chose none. control:
+    the same, where each phrase was another picture's; left out, nothing right. Raises VsalignError on counts that
+    differ, an index outside the picture's regions, broken boxes, true boxes of a picture of another size than region 0,
+    or when no phrase can be measured.
     """
     phrases = list(phrases)
-    if len(phrases) != len(chosen):
-        raise VsalignError(f"{len(phrases)} phrases but {len(chosen)} chosen regions; give one for each phrase.")
+    others = [NO_REGION] * len(phrases) if control is None else control
+    for indices in (chosen, others):
+        if len(phrases) != len(indices):
+            raise VsalignError(f"{len(phrases)} phrases but {len(indices)} chosen regions; give one for each phrase.")
     hits: dict[str, list[np.ndarray]] = defaultdict(list)
     without_boxes = missing_regions = without_region = 0
-    for number, (phrase, index) in enumerate(zip(phrases, chosen, strict=True)):
+    for number, (phrase, index, other) in enumerate(zip(phrases, chosen, others, strict=True)):
         truth = as_boxes(phrase.boxes)
         if not len(truth):
             without_boxes += 1
@@ -132,9 +140,10 @@ def evaluate_grounding(
             missing_regions += 1
         else:
             candidates = as_boxes(regions[phrase.image_id])
-            _check(number, phrase, truth, candidates, int(index))
+            for each in (index, other):
+                _check(number, phrase, truth, candidates, int(each))
             without_region += int(index) == NO_REGION
-            hits[phrase.kind].append(_hits(truth, candidates, int(index)))
+            hits[phrase.kind].append(_hits(truth, candidates, (int(index), int(other))))
     if not hits:
         raise VsalignError(
             f"none of {len(phrases)} phrases can be measured ({without_boxes} without true boxes, "
@@ -190,7 +199,7 @@ def check_frame(number: int, phrase: Phrase, candidates: np.ndarray) -> None:
         )
 
 
-def _hits(truth: np.ndarray, candidates: np.ndarray, index: int) -> np.ndarray:
+def _hits(truth: np.ndarray, candidates: np.ndarray, indices: tuple[int, int]) -> np.ndarray:
     """Hits (len(METHODS), 2) of one phrase: by IoU, by pointing."""
     truth = truth.astype(np.float64)  # so that an IoU of exactly 0.5 is a hit
     candidates = candidates.astype(np.float64)
@@ -199,8 +208,8 @@ def _hits(truth: np.ndarray, candidates: np.ndarray, index: int) -> np.ndarray:
     by_pointing = points_inside(centres(boxes), truth).any(axis=1)
     every = np.stack([by_iou, by_pointing], axis=1).astype(float)  # (R + 1, 2), the centred box last
     of_regions = every[:-1]
-    chosen = np.zeros(2) if index == NO_REGION else of_regions[index]
-    return np.stack([chosen, of_regions[0], every[-1], of_regions.max(axis=0), of_regions.mean(axis=0)])
+    chosen, control = (np.zeros(2) if index == NO_REGION else of_regions[index] for index in indices)
+    return np.stack([chosen, control, of_regions[0], every[-1], of_regions.max(axis=0), of_regions.mean(axis=0)])
 
 
 def _figures(hits: np.ndarray) -> Figures:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from vsalign.alignment import AlignmentModel, SentenceReader
+from vsalign.alignment import AlignmentModel, SentenceReader, decode_labels
+from vsalign.alignment.annotate import Annotator, batches, pairs_with_regions
+from vsalign.evaluation.grounding import NO_REGION
 from vsalign.evaluation.ranking import Ranking, rank_folds
 from vsalign.storage import TableReader
 from vsalign.training.stream import PairStream, Text
@@ -66,33 +69,41 @@ def evaluate_ranking(
 
 @torch.inference_mode()
 def phrase_regions(
-    model: AlignmentModel,
+    annotator: Annotator,
     regions: TableReader,
     captions: Mapping[str, Caption],
     phrases: Sequence[tuple[str, str, int, int]],
-    reader: SentenceReader,
-) -> list[int]:
-    """The region with the highest Σ v_i · s_t over the words of each phrase, read in its sentence's context.
+    betas: Sequence[float],
+) -> list[list[int]]:
+    """For each beta, the region of each phrase: the label of its words, taken as one, in the best labelling (MRF).
 
     captions: by caption_id. phrases: (image_id, caption_id, start, end in words, end exclusive). -1 where the regions
     table lacks the image, or the words lie behind the place where the sentence was cut.
     """
-    model.eval()
-    by_image: dict[str, list[int]] = {}
-    for number, (image_id, *_) in enumerate(phrases):
-        by_image.setdefault(image_id, []).append(number)
-    chosen = [-1] * len(phrases)
-    stream = PairStream(regions, dict.fromkeys(by_image, [Text([0])]), seed=0)
-    image_ids = (image_id for ids in stream.image_ids for image_id in ids)
-    for features, mask in stream.images(IMAGES):
-        for v, inside in zip(model.regions(features), mask, strict=True):
-            numbers = by_image[next(image_ids)]
-            used = [captions[caption_id] for caption_id in dict.fromkeys(phrases[n][1] for n in numbers)]
-            s, lengths = _sentences(model, used, reader)
-            words = dict(zip((caption.caption_id for caption in used), s.split(lengths.tolist()), strict=True))
-            for n in numbers:
-                _, caption_id, start, end = phrases[n]
-                phrase = words[caption_id][start:end]
-                if len(phrase):
-                    chosen[n] = int((v[inside] @ phrase.sum(0)).argmax())
+    of_pair: dict[tuple[str, str], list[int]] = {}
+    for number, (image_id, caption_id, _, _) in enumerate(phrases):
+        of_pair.setdefault((image_id, caption_id), []).append(number)
+    wanted: dict[str, list[dict[str, Any]]] = {}
+    for image_id, caption_id in of_pair:
+        if tokens := captions[caption_id].tokens:
+            wanted.setdefault(image_id, []).append({"caption_id": caption_id, "tokens": tokens})
+    chosen = [[NO_REGION] * len(phrases) for _ in betas]
+    for pairs in batches(pairs_with_regions(wanted, regions)):
+        unary, lengths, *_ = annotator.likings(pairs)
+        numbers, starts, rows = [], [], []
+        for pair, likings, length in zip(pairs, unary, lengths.tolist(), strict=True):
+            for number in of_pair[pair.image_id, pair.caption_id]:
+                start, end = phrases[number][2:]
+                if start < min(end, length):
+                    numbers.append(number)
+                    starts.append(start)
+                    together = likings[start:end].sum(0, keepdim=True)
+                    rows.append(torch.cat([likings[:start], together, likings[end:length]]))
+        if rows:
+            padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+            words = torch.tensor([len(row) for row in rows])
+            for found, beta in zip(chosen, betas, strict=True):
+                labels = decode_labels(padded, words, beta)[torch.arange(len(rows)), torch.tensor(starts)]
+                for number, region in zip(numbers, labels.tolist(), strict=True):
+                    found[number] = region
     return chosen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,8 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vsalign.alignment import AlignmentModel, Segment, SentenceReader, segments
-from vsalign.alignment.annotate import BETA, products
+from vsalign.alignment import Segment, segments
+from vsalign.alignment.annotate import Annotator, Pair
+from vsalign.alignment.placing import Placing
 from vsalign.checkpoint import load_model
 from vsalign.datasets.files import file_name, open_bytes
 from vsalign.errors import ConfigurationError, InputError
@@ -25,7 +25,7 @@ from vsalign.text import UNK, tokenize
 
 
 @dataclass(frozen=True)
-class AlignOptions:
+class AlignOptions(Placing):
     """What `vsalign align` is asked for; the names of the first two options may be left out."""
 
     picture: str
@@ -38,8 +38,6 @@ class AlignOptions:
     """What the picture is called where the boxes come from (--extractor.boxes); empty: its file's name."""
     output: str = "aligned.png"
     """File (.jpg, .png, .webp) of the drawing: the phrases' boxes, and how much each word likes each region."""
-    beta: float = BETA
-    """What two neighbouring words on the same region earn: 0 leaves every word for itself."""
     longest: int = 896
     """Longer side of the drawn picture in px, at most; a smaller picture keeps its size."""
     max_pixels: int = DecodeOptions().max_pixels
@@ -51,8 +49,9 @@ class AlignOptions:
 
     def __post_init__(self) -> None:
         require_format(self.output, "--output")
-        if not 0 <= self.beta < math.inf or not 64 <= self.longest <= 8192:
-            raise ConfigurationError(f"--beta {self.beta}, --longest {self.longest}: 0 or more, and 64 to 8192")
+        super().__post_init__()
+        if not 64 <= self.longest <= 8192:
+            raise ConfigurationError(f"--longest {self.longest}: give 64 to 8192")
 
 
 @dataclass(frozen=True)
@@ -62,21 +61,16 @@ class Alignment:
     boxes: np.ndarray
     """(R, 4) xyxy px."""
     likings: np.ndarray
-    """(T, R) v_i · s_t."""
+    """(T, R): what each word likes (vsalign.alignment.placing)."""
     phrases: list[Segment]
 
 
 @torch.inference_mode()
-def align(
-    model: AlignmentModel, reader: SentenceReader, regions: Regions, words: Sequence[str], beta: float
-) -> Alignment:
+def align(annotator: Annotator, regions: Regions, words: Sequence[str]) -> Alignment:
     """The phrases of a sentence of one word or more on a picture's regions, as jobs.align_segments would have them."""
-    features = torch.from_numpy(to_float16(regions.features, "the picture").astype(np.float32))
-    sentences = reader.read([words])
-    s, lengths = model.sentences(*sentences), sentences.lengths
-    mask = torch.ones(1, len(features), dtype=torch.bool)
-    unary = products(model.regions(features)[None], mask, s, lengths, torch.tensor([0]))
-    return Alignment(regions.boxes, unary[0].numpy(), segments(unary, lengths, beta)[0])
+    pair = Pair("", "", list(words), to_float16(regions.features, "the picture"), regions.boxes)
+    unary, lengths, beta, products = annotator.likings([pair])
+    return Alignment(regions.boxes, unary[0].numpy(), segments(unary, lengths, beta, products)[0])
 
 
 def drawing(
@@ -124,7 +118,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         pixels, size = decode_sized(data, options.picture, DecodeOptions(options.max_pixels, extractor.least_side))
         (found,) = extractor.extract([extractor.prepare(options.image_id or file_name(options.picture), pixels, size)])
-        alignment = align(trained.model, reader, found, words, options.beta)
+        alignment = align(Annotator(trained.model, reader, options), found, words)
     except InputError as error:
         raise ConfigurationError(f"{error.message} ({error.reason})") from error
     save_picture(drawing(pixels, size, words, alignment, options.longest), options.output)

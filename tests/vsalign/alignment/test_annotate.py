@@ -21,6 +21,7 @@ from vsalign.alignment.annotate import (
     annotate_shard,
     plan_pairs,
 )
+from vsalign.alignment.placing import Placing
 from vsalign.errors import ConfigurationError
 from vsalign.storage import Output, Stage, TableReader
 from vsalign.text import Vocabulary
@@ -54,7 +55,7 @@ def region_row(name: str, count: int, seed: int) -> dict[str, Any]:
         "uri": name,
         "width": 9,
         "height": 9,
-        "boxes": [[0.0, 0.0, 9.0, 9.0]] * count,
+        "boxes": [[0.0, 0.0, 9.0, 9.0 - number] for number in range(count)],
         "scores": [1.0] * count,
         "features": [feature.tobytes() for feature in features],
     }
@@ -97,7 +98,7 @@ def captions(tmp_path_factory: pytest.TempPathFactory) -> TableReader:
 def annotator() -> Annotator:
     torch.manual_seed(3)
     model = AlignmentModel(DIM, 4 + len(WORDS), AlignmentModelConfig(h=5, hidden=7, word_dim=3))
-    return Annotator(model, SentenceReader(Vocabulary(WORDS)), BETA)
+    return Annotator(model, SentenceReader(Vocabulary(WORDS)), Placing(beta=BETA))
 
 
 def annotate(url: Path, regions: TableReader, captions: TableReader, annotator: Annotator) -> TableReader:
@@ -165,8 +166,10 @@ def test_the_phrases_are_the_best_of_all_labellings(tmp_path, regions, captions,
             )
 
 
-def test_a_pair_is_annotated_alike_in_any_company(tmp_path, regions, annotator) -> None:
+@pytest.mark.parametrize("unary", ["products", "overlap"])
+def test_a_pair_is_annotated_alike_in_any_company(tmp_path, regions, annotator, unary) -> None:
     """More pairs than a batch holds, each beside pairs of other lengths and images with other numbers of regions."""
+    annotator = Annotator(annotator.model, annotator.reader, Placing(unary=unary, beta=0.02, temperature=1.0))
     names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     rows = [
         caption_row(names[i % 4], i, [WORDS[(i + j) % 5] for j in range(1 + i % 7)]) for i in range(PAIRS_A_BATCH + 40)
@@ -181,8 +184,3 @@ def test_a_pair_is_annotated_alike_in_any_company(tmp_path, regions, annotator) 
             assert one.pop("score") == pytest.approx(two.pop("score"), abs=1e-5)
             assert one == two
         assert row == single
-
-
-def test_a_negative_beta_is_refused(annotator) -> None:
-    with pytest.raises(ConfigurationError, match="beta is -1"):
-        Annotator(annotator.model, annotator.reader, -1.0)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.vsalign.evaluation.conftest import DIM, IDENTITY, SENTENCES, VOCABULARY, Files, Write, one_sentence
+from vsalign.alignment.annotate import Annotator
+from vsalign.alignment.placing import Placing
 from vsalign.checkpoint import load_model, save_model
 from vsalign.cli import main
 from vsalign.datasets import PhraseTruth
+from vsalign.evaluation.commands import boxes_and_sizes
 from vsalign.evaluation.retrieval import phrase_regions
 from vsalign.generation import MRNN, MRNNConfig
 from vsalign.storage import TableReader
@@ -37,27 +41,37 @@ def phrases(files: Files) -> list[PhraseTruth]:
 
 
 def test_grounding_measures_the_regions_that_the_model_chooses(files: Files) -> None:
-    truth = phrases(files)
+    model = load_model(files.model, "alignment")
+    captions = {c.caption_id: c for c in captions_of(TableReader(files.captions, "captions"), "dev")}
+    annotator, regions = Annotator(model.model, model.reader(), Placing()), TableReader(files.regions, "regions")
+    own = [(phrase.image_id, phrase.caption_id, phrase.start, phrase.end) for phrase in phrases(files)]
+    others = [(one[0], *two[1:]) for one, two in zip(own, own[1:] + own[:1], strict=True)]
+    chosen, *curve = phrase_regions(annotator, regions, captions, own, [1.0, 0.0, 7.0])
+    (control,) = phrase_regions(annotator, regions, captions, others, [1.0])
+    boxes, _ = boxes_and_sizes(regions)
+    true = [*chosen[:3], (chosen[3] + 1) % 3]  # three of four are right
+    truth = [
+        replace(phrase, boxes=boxes[phrase.image_id][[region]])
+        for phrase, region in zip(phrases(files), true, strict=True)
+    ]
     elsewhere = PhraseTruth("train/0.jpg", "train/0.jpg#0", 0, 1, "", "thing", truth[0].boxes, 100, 100)
     (files.folder / "phrases.jsonl").write_text("".join(p.to_json() + "\n" for p in [*truth, elsewhere]))
 
-    status, figures = files.evaluate("grounding", *files.aligned, "--truth", str(files.folder / "phrases.jsonl"))
+    asked = [*files.aligned, "--truth", str(files.folder / "phrases.jsonl"), "--curve", "0", "7"]
+    status, figures = files.evaluate("grounding", *asked)
 
-    model = load_model(files.model, "alignment")
-    captions = {c.caption_id: c for c in captions_of(TableReader(files.captions, "captions"), "dev")}
-    chosen = phrase_regions(
-        model.model,
-        TableReader(files.regions, "regions"),
-        captions,
-        [(phrase.image_id, phrase.caption_id, phrase.start, phrase.end) for phrase in truth],
-        model.reader(),
-    )
+    def share(found: list[int]) -> float:
+        return sum(one == two for one, two in zip(found, true, strict=True)) / 4
+
     assert status == 0
     assert figures["phrases"] == 4  # the phrase of another split's caption is not measured
-    assert figures["chosen_iou"] == chosen.count(1) / 4
+    assert figures["chosen_iou"] == 0.75
+    assert figures["control_iou"] == share(control)
+    assert [point["iou"] for point in figures["curve"]] == [0.75, *map(share, curve)]
+    assert figures["placing"] == {"unary": "products", "beta": 1.0, "contrast": 0.9, "temperature": 0.1}
     assert figures["best_possible_iou"] == 1.0
     assert figures["chance_iou"] == pytest.approx(1 / 3)
-    assert figures["whole_image_iou"] == 0.0
+    assert figures["whole_image_iou"] == true.count(0) / 4
 
 
 def test_recall_needs_no_model(files: Files, capsys: pytest.CaptureFixture[str]) -> None:

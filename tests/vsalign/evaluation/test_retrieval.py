@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from vsalign.alignment import AlignmentModel, AlignmentModelConfig, SentenceReader
+from vsalign.alignment import AlignmentModel, AlignmentModelConfig, SentenceReader, annotate
+from vsalign.alignment.annotate import Annotator
+from vsalign.alignment.placing import Placing
 from vsalign.errors import ConfigurationError
 from vsalign.evaluation import retrieval
 from vsalign.evaluation.ranking import rank, ranking_metrics
@@ -101,11 +103,11 @@ def test_captions_of_no_image_at_all_are_refused(world: World) -> None:
         evaluate_ranking(world.model, world.regions, world.captions[12:15], READER)
 
 
-@pytest.mark.parametrize("images", [256, 2])
+@pytest.mark.parametrize("pairs", [256, 2])
 def test_a_phrase_goes_to_the_region_that_fits_its_words_best(
-    world: World, monkeypatch: pytest.MonkeyPatch, images: int
+    world: World, monkeypatch: pytest.MonkeyPatch, pairs: int
 ) -> None:
-    monkeypatch.setattr(retrieval, "IMAGES", images)
+    monkeypatch.setattr(annotate, "PAIRS_A_BATCH", pairs)
     world.model.train()
     captions = {caption.caption_id: caption for caption in world.captions}
     phrases = [
@@ -115,7 +117,8 @@ def test_a_phrase_goes_to_the_region_that_fits_its_words_best(
         for end in range(start + 1, len(caption.tokens) + 1)
     ]
 
-    found = phrase_regions(world.model, world.regions, captions, phrases, READER)
+    annotator = Annotator(world.model, READER, Placing(unary="products"))
+    found, joined = phrase_regions(annotator, world.regions, captions, phrases, [0.0, 1e9])
 
     expected = []
     for image_id, caption_id, start, end in phrases:
@@ -127,18 +130,21 @@ def test_a_phrase_goes_to_the_region_that_fits_its_words_best(
         expected.append(sums.index(max(sums)))
     assert found == expected
     assert len(set(found)) > 3
+    # One region a sentence: that of the phrase which is the whole of it, the last that begins at its first word.
+    whole = {phrase[1]: region for phrase, region in zip(phrases, found, strict=True) if phrase[2] == 0}
+    assert joined == [whole[caption_id] for _, caption_id, *_ in phrases]
 
 
 def test_a_phrase_behind_the_end_of_its_cut_sentence_gets_no_region(world: World) -> None:
     caption = world.captions[0]
     end = len(caption.tokens)
 
-    found = phrase_regions(
-        world.model,
+    (found,) = phrase_regions(
+        Annotator(world.model, READER, Placing()),
         world.regions,
         {caption.caption_id: caption},
         [("1.jpg", caption.caption_id, end, end + 2), ("1.jpg", caption.caption_id, 0, end)],
-        READER,
+        [0.0],
     )
 
     assert found[0] == -1

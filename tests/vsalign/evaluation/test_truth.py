@@ -61,17 +61,18 @@ def test_recall_counts_each_box_as_a_phrase(
     assert ("boxes_crowd 1" in said) == (name == "coco")
 
 
-def test_words_cannot_be_grounded_on_boxes_of_no_caption(
-    tables: list[str], truths: dict[str, str], tmp_path: Path, capsys
+def test_a_phrase_of_no_caption_is_grounded_as_a_sentence_of_its_own(
+    tables: list[str], truths: dict[str, str], tmp_path: Path
 ) -> None:
     words = Vocabulary(["a", "dog"])
     model = AlignmentModel(4, len(words), AlignmentModelConfig(h=8, hidden=6, word_dim=4))
     save_model(str(tmp_path / "model"), "alignment", model, words, {"name": "lite", "dim": 4}, {})
-    options = [*tables, "--model", str(tmp_path / "model"), "--truth"]
+    out = tmp_path / "figures.json"
+    options = [*tables, "--model", str(tmp_path / "model"), "--json", str(out), "--truth"]
     for truth in truths.values():
-        assert main(["evaluate", "grounding", *options, truth]) == 2
-        said = capsys.readouterr().err
-        assert "are of no caption" in said and said.count("\n") == 1 and "evaluate recall" in said
+        assert main(["evaluate", "grounding", *options, truth]) == 0
+        figures = json.loads(out.read_text())
+        assert (figures["phrases"], figures["best_possible_iou"]) == (2, 0.5)
 
 
 def test_what_is_no_truth_is_one_sentence(tables: list[str], tmp_path: Path, capsys) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from vsalign.alignment import AlignmentModel, AlignmentModelConfig, SentenceReader
 from vsalign.alignment.annotate import Annotator, Pair
+from vsalign.alignment.placing import Placing
 from vsalign.checkpoint import save_model
 from vsalign.cli import main
 from vsalign.pictures.aligned import align
@@ -38,12 +39,13 @@ def test_phrases_are_those_of_align_segments() -> None:
         model = random_model(5, seed)
         words = rng.choice(["a", "dog", "runs", "red", "ball", "unseen"], rng.integers(1, 9)).tolist()
         features = rng.standard_normal((rng.integers(1, 7), 5)).astype(np.float32)
-        boxes = np.zeros((len(features), 4), np.float32)
+        boxes = np.array([[0, 0, 5 + n, 9 - n] for n in range(len(features))], np.float32)
+        annotator = Annotator(model, READER, Placing(unary="overlap" if seed % 2 else "products", beta=0.7))
 
-        found = align(model, READER, Regions(boxes, np.ones(len(features)), features), words, 0.7)
+        found = align(annotator, Regions(boxes, np.ones(len(features)), features), words)
 
-        pair = Pair("x.jpg", "x.jpg#0", words, features.astype(np.float16))
-        assert found.phrases == Annotator(model, READER, 0.7).annotate([pair])[0]
+        pair = Pair("x.jpg", "x.jpg#0", words, features.astype(np.float16), boxes)
+        assert found.phrases == annotator.annotate([pair])[0]
         assert found.likings.shape == (len(words), len(features))
 
 
