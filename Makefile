@@ -7,7 +7,7 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 RUNS ?= runs
 
 ROAD_EXTRAS := beam,ray,onnx,eval,demo
-TEST_EXTRAS := $(ROAD_EXTRAS),language,gcs,dev
+TEST_EXTRAS := $(ROAD_EXTRAS),language,tensorboard,gcs,dev
 SOURCES := vsalign pipelines jobs infra tests
 
 .DEFAULT_GOAL := help

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from jobs.session import RayOptions, session
 from vsalign import errors, progress
 from vsalign.allocator import keep_freed_memory
 from vsalign.errors import ConfigurationError, RunStopped, StoreError, VsalignError
+from vsalign.training.curves import require_tensorboard
+from vsalign.training.schedule import Running
 
 SECONDS_BETWEEN_LOOKS = 0.5
-NOT_FIGURES = ("epoch", "loss", "seconds")
+NOT_FIGURES = ("epoch", "loss", "seconds", "warning")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +39,21 @@ class TrainOptions(RayOptions):
     """Training processes; each takes its own part of the pairs, and an equal part of every step's --batch-size."""
     cpus_per_worker: int = 0
     """CPUs, and threads, of each; 0: those of a local Ray shared equally (on a cluster: 1)."""
+    use_gpu: bool = False
+    """A GPU for each worker (NCCL between them); with --precision bfloat16 several times faster."""
     max_failures: int = 3
     """Times that training goes on from its last checkpoint after a worker died."""
+    checkpoint_steps: int = 0
+    """A checkpoint is written after so many steps of an epoch too, where an epoch takes hours; 0: after each epoch."""
+    tensorboard: str = ""
+    """Folder that curves are written to for TensorBoard (the extra `tensorboard`); empty: none."""
 
     def __post_init__(self) -> None:
         RayOptions.__post_init__(self)
-        if self.num_workers < 1 or self.cpus_per_worker < 0 or self.max_failures < 0:
+        if self.num_workers < 1 or min(self.cpus_per_worker, self.max_failures, self.checkpoint_steps) < 0:
             raise ConfigurationError(
                 f"--num-workers {self.num_workers}, --cpus-per-worker {self.cpus_per_worker}, --max-failures "
-                f"{self.max_failures}: at least 1, 0 and 0"
+                f"{self.max_failures}, --checkpoint-steps {self.checkpoint_steps}: at least 1, 0, 0 and 0"
             )
 
     @property
@@ -60,11 +68,12 @@ class Training:
     """One training run, as it travels to the workers."""
 
     train: Callable[..., None]
-    """vsalign's loop: (config, data, output, work, report, resume)."""
+    """vsalign's loop: (config, data, output, work, report, resume, running)."""
     config: Any
     data: Any
     output: str
     threads: int
+    running: Running
 
 
 class Board:
@@ -90,17 +99,18 @@ class Board:
 def train_worker(run: dict[str, Any]) -> None:
     """One worker's whole life: vsalign's loop, from the last checkpoint on."""
     import ray
-    import ray.train
+    import ray.train.torch
 
     training, board = run["training"], run["board"]
     if ray.get(board.mistake.remote()):
         return  # Ray starts workers again after any failure; this one no restart mends
     keep_freed_memory()
     torch.set_num_threads(training.threads)
+    running = replace(training.running, device=str(ray.train.torch.get_device()))
 
     def report(metrics: dict[str, Any], work: Path | None) -> None:
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(str(work)) if work else None)
-        if work:
+        if work and "loss" in metrics:
             board.add.remote(metrics)
 
     checkpoint = ray.train.get_checkpoint()
@@ -108,7 +118,7 @@ def train_worker(run: dict[str, Any]) -> None:
         work = Path(folders.enter_context(tempfile.TemporaryDirectory()))
         resume = Path(folders.enter_context(checkpoint.as_directory())) if checkpoint else None
         try:
-            training.train(training.config, training.data, training.output, work, report, resume)
+            training.train(training.config, training.data, training.output, work, report, resume, running)
         except StoreError:
             raise  # no mistake: Ray starts the workers again
         except VsalignError as mistake:
@@ -139,6 +149,10 @@ def train_model(
             "multiple of it"
         )
     url = everywhere(options.output, "--output")
+    curves = ""
+    if options.tensorboard:
+        require_tensorboard()
+        curves = everywhere(options.tensorboard, "--tensorboard")
     configuration = {"training": asdict(config), "num_workers": options.num_workers, **facts}
     folder = ModelFolder(url, kind, stage, configuration, overwrite=options.overwrite)
     if folder.complete:
@@ -146,7 +160,11 @@ def train_model(
         return _report(folder, f"{stage}: the model was complete, nothing was done", 0.0)
     if folder.sweep():
         print(f"{stage}: going on from the last checkpoint in {url}/{TRAINING}", file=sys.stderr, flush=True)
-    training = Training(loop, config, data, url, options.threads)
+    running = Running(
+        checkpoint_steps=options.checkpoint_steps,
+        tensorboard=curves,
+    )
+    training = Training(loop, config, data, url, options.threads, running)
     with session(options, options.threads * options.num_workers):
         import ray
 
@@ -166,7 +184,9 @@ def _trainer(folder: ModelFolder, training: Training, board: Any, options: Train
         train_worker,
         train_loop_config={"training": training, "board": board},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=options.num_workers, resources_per_worker={"CPU": options.threads}
+            num_workers=options.num_workers,
+            use_gpu=options.use_gpu,
+            resources_per_worker={"CPU": options.threads, **({"GPU": 1} if options.use_gpu else {})},
         ),
         run_config=ray.train.RunConfig(
             name=TRAINING,
@@ -220,6 +240,8 @@ def _watch(fit: _Fit, board: Any, stage: str, epochs: int) -> None:
             seconds.append(metrics["seconds"])
             spoken = time.monotonic()
             print(epoch_line(stage, metrics, epochs, sum(seconds) / len(seconds)), file=sys.stderr, flush=True)
+            if "warning" in metrics:
+                print(f"{stage}: {metrics['warning']}", file=sys.stderr, flush=True)
         if time.monotonic() - spoken > progress.SECONDS_BETWEEN_LINES:
             spoken = time.monotonic()
             print(f"{stage}: under way, {shown} epochs done by this run", file=sys.stderr, flush=True)

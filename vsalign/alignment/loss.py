@@ -1,4 +1,8 @@
-"""The objective over the batches of all workers: gathered, so that negatives come from the global batch."""
+"""The objective over the batches of all workers: negatives come from the global batch.
+
+Each worker scores its own images with the sentences of all, which are gathered with gradients, and then all rows of
+scores are gathered: the work of the score is shared, and regions, which are many times the words, never travel.
+"""
 
 from __future__ import annotations
 
@@ -28,46 +32,52 @@ class AlignmentLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.objective, self.score = objective, score
+        self.violating = 0.0
 
     def forward(
         self, v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor, image_keys: Tensor, text_keys: Tensor
     ) -> Tensor:
-        """v (B, R, h), region_mask (B, R), s (W, h), lengths (B,); image_keys, text_keys (B,) equal for equal ones."""
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            v, s = gather_padded(v, with_gradient=True), gather_rows(s)
-            region_mask = gather_padded(region_mask, with_gradient=False)
-            lengths, image_keys, text_keys = (
-                gather_padded(values, with_gradient=False) for values in (lengths, image_keys, text_keys)
-            )
-        return self.objective(self.score(v, region_mask, s, lengths), negative_pairs(image_keys, text_keys))
+        """v (B, R, h), region_mask (B, R), s (W, h), lengths (B,); image_keys, text_keys (B,) equal for equal ones.
+
+        B is the same on all workers. `violating` is then the share of wrong pairs that score above their right one.
+        """
+        several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        if several:
+            s = gather_rows(s)
+            lengths, image_keys, text_keys = (_all_gather(values) for values in (lengths, image_keys, text_keys))
+        scores = self.score(v, region_mask, s, lengths)
+        if several:
+            scores = gather(scores)
+        negatives = negative_pairs(image_keys, text_keys)
+        self.violating = violating_share(scores.detach(), negatives)
+        return self.objective(scores, negatives)
+
+
+def violating_share(scores: Tensor, negatives: Tensor) -> float:
+    """Of the wrong pairs (k, l) of `negatives` (B, B), those that score above (k, k) or (l, l)."""
+    truth = scores.diagonal()
+    violating = ((scores > truth[:, None]) | (scores > truth[None, :])) & negatives
+    return float(violating.sum() / negatives.sum().clamp(min=1))
 
 
 def gather_rows(rows: Tensor) -> Tensor:
     """All workers' rows (n_r, h), which differ in number, one below the other, with gradients to their owners."""
-    count = torch.tensor([len(rows)], device=rows.device)
-    counts = gather_padded(count, with_gradient=False).tolist()
+    counts = _all_gather(torch.tensor([len(rows)], device=rows.device)).tolist()
     padded = nn.functional.pad(rows, (0, 0, 0, max(counts) - len(rows)))
-    parts = gather_padded(padded, with_gradient=True).split(max(counts))
+    parts = gather(padded).split(max(counts))
     return torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
 
 
-def gather_padded(values: Tensor, *, with_gradient: bool) -> Tensor:
-    """All workers' tensors along dim 0; in dim 1 (regions), where theirs differ, zeros fill the shorter ones."""
-    if values.ndim > 1:
-        width = torch.tensor([values.shape[1]], device=values.device)
-        dist.all_reduce(width, op=dist.ReduceOp.MAX)
-        missing = int(width) - values.shape[1]
-        if missing:
-            fill = [0, 0] * (values.ndim - 2) + [0, missing]
-            values = nn.functional.pad(values, fill)
-    return _Gather.apply(values) if with_gradient else _all_gather(values)
+def gather(values: Tensor) -> Tensor:
+    """All workers' tensors of one shape along dim 0, with gradients to their owners."""
+    found: Tensor = _Gather.apply(values)
+    return found
 
 
 def _all_gather(values: Tensor) -> Tensor:
-    as_bytes = values.to(torch.uint8) if values.dtype == torch.bool else values
-    parts = [torch.empty_like(as_bytes) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, as_bytes.contiguous())
-    return torch.cat(parts).to(values.dtype)
+    parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, values.contiguous())
+    return torch.cat(parts)
 
 
 class _Gather(torch.autograd.Function):

@@ -32,6 +32,11 @@ class Sentences(NamedTuple):
     states: Tensor | None = None
     """(W, d) float32 of each word in its sentence's context, sentence by sentence; None without a language model."""
 
+    def to(self, device: torch.device) -> Sentences:
+        """The same on a device."""
+        states = self.states if self.states is None else self.states.to(device)
+        return Sentences(self.words.to(device), self.lengths.to(device), states)
+
 
 class SentenceReader:
     """From tokens to `Sentences`, for one model."""

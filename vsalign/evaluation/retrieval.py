@@ -39,7 +39,8 @@ def score_matrix(
     used = [caption for caption in captions if caption.tokens and caption.image_id in known]
     row = {image_id: number for number, image_id in enumerate(dict.fromkeys(caption.image_id for caption in used))}
     rows = np.array([row[image_id] for image_id in found])
-    sides = [(model.regions(features), mask) for features, mask in stream.images(IMAGES)]
+    device = next(model.parameters()).device
+    sides = [(model.regions(features.to(device)), mask.to(device)) for features, mask in stream.images(IMAGES)]
     scores = np.empty((len(row), len(used)), np.float32)
     by_length = sorted(range(len(used)), key=lambda number: len(used[number].tokens))
     for start in range(0, len(used), SENTENCES):
@@ -47,7 +48,7 @@ def score_matrix(
         s, lengths = _sentences(model, [used[column] for column in columns], reader)
         for number, (v, mask) in enumerate(sides):
             those = rows[number * IMAGES : number * IMAGES + len(v)]
-            scores[those[:, None], columns] = model.score(v, mask, s, lengths).numpy()
+            scores[those[:, None], columns] = model.score(v, mask, s, lengths).cpu().numpy()
     return scores, list(row), used
 
 
@@ -55,7 +56,7 @@ def _sentences(
     model: AlignmentModel, captions: Sequence[Caption], reader: SentenceReader
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """s (W, h) and lengths (M,)."""
-    sentences = reader.read([caption.tokens for caption in captions])
+    sentences = reader.read([caption.tokens for caption in captions]).to(next(model.parameters()).device)
     return model.sentences(*sentences), sentences.lengths
 
 

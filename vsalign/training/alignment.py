@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,11 +32,13 @@ from vsalign.evaluation.retrieval import evaluate_ranking
 from vsalign.language import Language
 from vsalign.storage import TableReader
 from vsalign.text import Vocabulary
-from vsalign.training.loop import PairSchedule, Report, train, worker
+from vsalign.training.loop import Report, Training
+from vsalign.training.schedule import HERE, PairSchedule, Running
 from vsalign.training.state import TrainingState, fingerprint
 from vsalign.training.states import Remembered, states_in_file
 from vsalign.training.stream import Batch, PairStream
 from vsalign.training.texts import caption_texts, captions_of
+from vsalign.training.workers import worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,13 @@ class AlignmentData:
 
 
 def train_alignment(
-    config: AlignmentTraining, data: AlignmentData, output: str, work: Path, report: Report, resume: Path | None = None
+    config: AlignmentTraining,
+    data: AlignmentData,
+    output: str,
+    work: Path,
+    report: Report,
+    resume: Path | None = None,
+    running: Running = HERE,
 ) -> None:
     """Train, telling `report` after every epoch, and write the best epoch's model folder to `output`.
 
@@ -125,21 +133,30 @@ def train_alignment(
         vectors = word_vectors(config, vocabulary)
         if isinstance(model.sentences, BRNN):
             model.sentences.set_word_vectors(vectors, fixed=config.fix_word_vectors)
+        device = torch.device(running.device)
+        model.to(device)
         state = TrainingState(model, optimiser_of(config, model), fingerprint(config, data, vocabulary, stream))
         if resume is not None:
             state.load(resume)
 
-        def cost(trained: nn.Module, batch: Batch) -> Tensor:
-            v, s = trained(batch.features, batch.words, batch.lengths, batch.states)
-            mask, s, lengths = thinned(config, batch.region_mask, s, batch.lengths)
-            loss = AlignmentLoss(objective_of(config, state.epoch), model.score)
-            return loss(v, mask, s, lengths, batch.image_keys, batch.text_keys)
+        def cost(trained: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+            batch = batch.to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                v, s = trained(batch.features, batch.words, batch.lengths, batch.states)
+                mask, s, lengths = thinned(config, batch.region_mask, s, batch.lengths)
+                loss = AlignmentLoss(objective_of(config, state.epoch), model.score)
+                value = loss(v, mask, s, lengths, batch.image_keys, batch.text_keys)
+            return value, {"violating": loss.violating}
 
         def validate() -> tuple[float, dict[str, float]]:
             ranking = evaluate_ranking(model, regions, validation, reader)
             return ranking.rsum, ranking_metrics(ranking)
 
-        train(config, state, stream, cost, validate, work, report)
+        def told(metrics: dict[str, Any], checkpoint: Path | None) -> None:
+            report({**metrics, **warned(config, metrics)}, checkpoint)
+
+        prepare = Batch.pinned if device.type == "cuda" else None
+        Training(config, running, state, stream, cost, work, told, prepare).run(validate)
     if worker()[0] == 0:
         training = {
             "configuration": asdict(config),
@@ -181,6 +198,17 @@ def objective_of(config: AlignmentTraining, epoch: int) -> Callable[[Tensor, Ten
         return partial(contrastive, temperature=config.temperature)
     hardest = config.objective == "hardest_negative" and epoch > 0
     return partial(hardest_negative if hardest else max_margin, margin=config.margin)
+
+
+def warned(config: AlignmentTraining, metrics: dict[str, Any]) -> dict[str, str]:
+    """A warning where an epoch of hardest negatives taught nothing: all scores are alike, at a loss of 2 B margin."""
+    stuck = 2 * config.batch_size * config.margin
+    if config.objective != "hardest_negative" or not metrics.get("epoch") or metrics.get("loss", 0.0) < 0.99 * stuck:
+        return {}
+    return {
+        "warning": f"the loss is 2 x batch x margin = {stuck:g}: hardest negatives have pulled all scores into one "
+        "value; lower learning_rate, lengthen warmup, or take objective max_margin or contrastive"
+    }
 
 
 def thinned(

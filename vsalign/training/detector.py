@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 
 from vsalign.checkpoint import save_detector
 from vsalign.datasets.phrases import by_image
@@ -24,9 +25,11 @@ from vsalign.regions.backbone import carried, map_channels
 from vsalign.regions.detector import MATCH, Detector, DetectorConfig, DetectorSizes
 from vsalign.storage import TableReader
 from vsalign.training.detector_pictures import Captions, DetectorData, Pictures, batches, read_pictures, refuse_absent
-from vsalign.training.loop import Report, Schedule, train, worker
+from vsalign.training.loop import Report, Training
+from vsalign.training.schedule import HERE, Running, Schedule
 from vsalign.training.state import TrainingState
 from vsalign.training.texts import captions_of
+from vsalign.training.workers import worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +62,29 @@ class MapStream:
             raise ConfigurationError(f"{self.pairs} pictures do not reach for {workers} workers: use fewer workers")
         return max(1, share // batch_size)
 
-    def epoch(self, epoch: int, batch_size: int, *, worker: int = 0, workers: int = 1) -> Iterator[Any]:
-        """(maps, targets) of each step."""
+    def epoch(
+        self, epoch: int, batch_size: int, *, worker: int = 0, workers: int = 1, first_step: int = 0
+    ) -> Iterator[Any]:
+        """(maps, targets) of each step, from `first_step` on."""
         rng = np.random.default_rng([self.seed, epoch, worker])
         steps = self.steps(batch_size, workers)
         # A worker whose pictures could not all be read goes on with its first ones: the steps are everybody's.
         order = np.resize(rng.permutation(len(self.own.truths)), steps * batch_size)
         for step in range(steps):
             rows = order[step * batch_size : (step + 1) * batch_size].tolist()
-            yield self.own.batch(rows, (rng.random(len(rows)) < 0.5).tolist())
+            mirrored = (rng.random(len(rows)) < 0.5).tolist()
+            if step >= first_step:
+                yield self.own.batch(rows, mirrored)
 
 
 def train_detector(
-    config: DetectorTraining, data: DetectorData, output: str, work: Path, report: Report, resume: Path | None = None
+    config: DetectorTraining,
+    data: DetectorData,
+    output: str,
+    work: Path,
+    report: Report,
+    resume: Path | None = None,
+    running: Running = HERE,
 ) -> None:
     """Train, telling `report` after every epoch, and write the best epoch's detector folder to `output`.
 
@@ -103,7 +116,10 @@ def train_detector(
             recall = measure(detector, measured)
             return recall, {"recall50": recall}
 
-        train(config, state, stream, lambda trained, batch: trained(*batch), validate, work, report)
+        def cost(trained: nn.Module, batch: Any) -> tuple[Tensor, dict[str, float]]:
+            return trained(*batch), {}
+
+        Training(config, running, state, stream, cost, work, report).run(validate)
     if rank == 0:
         training = {
             "configuration": asdict(config),

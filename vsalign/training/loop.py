@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vsalign.errors import ConfigurationError, VsalignError
+from vsalign.errors import VsalignError
+from vsalign.training.ahead import ahead
+from vsalign.training.curves import Curves
+from vsalign.training.schedule import Running, Schedule
 from vsalign.training.state import TrainingState
+from vsalign.training.workers import from_first_worker, require_same_pairs, worker
 
 AGAINST_DIVERGENCE = (
     "the training diverged, so lower learning_rate or lengthen warmup (where it is so from the first step: look for "
@@ -27,60 +29,11 @@ AGAINST_DIVERGENCE = (
 )
 
 Report = Callable[[dict[str, Any], Path | None], None]
-"""Called by every worker at the end of an epoch with its figures and, on the first worker, a checkpoint folder."""
+"""Called by every worker with figures and, on the first worker, a checkpoint folder: at the end of an epoch, and (then
+with `epoch` and `step` alone) in between."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """What every model is trained with; each says the defaults that are its own."""
-
-    epochs: int
-    """Times that everything is seen."""
-    batch_size: int = 100
-    """Pairs of an image and a text a step, over all workers (the paper's 100)."""
-    learning_rate: float = 0.001
-    """At its highest: it warms up over `warmup` steps and falls to 0 along a cosine."""
-    warmup: int = 200
-    """Steps in which the learning rate rises from 0."""
-    weight_decay: float = 0.0
-    """L2 penalty; the paper cross-validates it."""
-    clip: float = 5.0
-    """Gradients are clipped element-wise at this value (the paper's 5)."""
-    train_split: str = "train"
-    """The split that is learned from; the vocabulary comes from it alone."""
-    validation_split: str = "tune"
-    """The split whose figure chooses the epoch that is kept."""
-    patience: int
-    """Epochs without a better figure after which training stops."""
-    seed: int = 0
-    """Fixes weights, order and dropout."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}: give at least 1")
-        for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}: it must be above 0")
-        for name in ("weight_decay", "warmup"):
-            if not getattr(self, name) >= 0:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}: give 0 or more")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairSchedule(Schedule):
-    """What the models of images and texts are trained with."""
-
-    min_count: int = 5
-    """Words seen less often in training captions are UNK (the paper's 5)."""
-    window_images: int = 8192
-    """Images shuffled at a time, up to a row group (64 MB) more: bounds a worker's memory."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("min_count", "window_images"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}: give at least 1")
+Cost = Callable[[nn.Module, Any], tuple[Tensor, dict[str, float]]]
+"""The scalar to minimise, of the (perhaps distributed) model and a batch, and what else is to be told of it."""
 
 
 class Stream(Protocol):
@@ -91,130 +44,112 @@ class Stream(Protocol):
 
     def steps(self, batch_size: int, workers: int = 1) -> int: ...
 
-    def epoch(self, epoch: int, batch_size: int, *, worker: int = 0, workers: int = 1) -> Iterator[Any]: ...
+    def epoch(
+        self, epoch: int, batch_size: int, *, worker: int = 0, workers: int = 1, first_step: int = 0
+    ) -> Iterator[Any]: ...
 
 
-def train(
-    config: Schedule,
-    state: TrainingState,
-    stream: Stream,
-    cost: Callable[[nn.Module, Any], Tensor],
-    validate: Callable[[], tuple[float, dict[str, float]]],
-    work: Path,
-    report: Report,
-) -> None:
-    """Train `state.model` until its epochs are done or `patience` of them brought nothing; the best weights stay in it.
+class Training:
+    """A model on its way. work: folder of its checkpoint; prepare: done to each batch in the thread that makes it."""
 
-    cost: the scalar to minimise, of the (perhaps distributed) model and a batch. validate: called on the first worker;
-    the figure to maximise, and others to report. Raises VsalignError where the loss or the figure is no number, or the
-    workers read different tables.
-    """
-    number, workers = worker()
-    require_same_pairs(stream)
-    trained = DistributedDataParallel(state.model) if workers > 1 else state.model
-    while state.epoch < config.epochs and state.epoch - 1 - state.best_epoch < config.patience:
-        started = time.monotonic()
-        metrics = {"epoch": state.epoch, "loss": train_epoch(config, state, trained, stream, cost)}
-        figure = -math.inf
-        if number == 0:
-            state.model.eval()
-            figure, figures = validate()
-            metrics |= figures
-        figure = from_first_worker(figure)
-        if math.isnan(figure):
-            raise VsalignError(f"the validation figure of epoch {state.epoch} is no number: {AGAINST_DIVERGENCE}")
-        metrics["seconds"] = time.monotonic() - started
-        state.note(figure, metrics)
-        if number == 0:
-            state.save(work)
-        report(metrics, work if number == 0 else None)
-    state.model.load_state_dict(state.best_weights)
-    state.model.eval()
+    def __init__(
+        self,
+        config: Schedule,
+        running: Running,
+        state: TrainingState,
+        stream: Stream,
+        cost: Cost,
+        work: Path,
+        report: Report,
+        prepare: Callable[[Any], Any] | None = None,
+    ) -> None:
+        require_same_pairs(stream)
+        self.config, self.running, self.state, self.stream = config, running, state, stream
+        self.cost, self.work, self.report, self.prepare = cost, work, report, prepare
+        self.rank, self.workers = worker()
+        self.batch_size = max(1, config.batch_size // self.workers)
+        self.steps_an_epoch = stream.steps(self.batch_size, self.workers)
+        self.total = config.steps(self.steps_an_epoch)
+        self.model: nn.Module = DistributedDataParallel(state.model) if self.workers > 1 else state.model
+
+    @property
+    def step(self) -> int:
+        """Steps that are done, over all epochs."""
+        return self.state.epoch * self.steps_an_epoch + self.state.step
+
+    def run(self, validate: Callable[[], tuple[float, dict[str, float]]]) -> None:
+        """Train until the steps are done or `patience` epochs brought nothing; the best weights stay in the model.
+
+        validate: called on the first worker; the figure to maximise, and others to report. Raises VsalignError where
+        the loss or the figure is no number.
+        """
+        state = self.state
+        curves = Curves(self.running.tensorboard, self.step + 1) if self.running.tensorboard and not self.rank else None
+        while self.step < self.total and state.epoch - 1 - state.best_epoch < self.config.patience:
+            started = time.monotonic()
+            self._epoch(curves)
+            metrics = {"epoch": state.epoch, **state.means()}
+            figure = -math.inf
+            if self.rank == 0:
+                state.model.eval()
+                figure, figures = validate()
+                metrics |= figures
+                if curves:
+                    curves.add(self.config.validation_split, figures, self.step)
+            figure = from_first_worker(figure)
+            if math.isnan(figure):
+                raise VsalignError(f"the validation figure of epoch {state.epoch} is no number: {AGAINST_DIVERGENCE}")
+            metrics["seconds"] = time.monotonic() - started
+            state.note(figure, metrics)
+            self._checkpoint(metrics)
+        if curves:
+            curves.close()
+        state.model.load_state_dict(state.best_weights)
+        state.model.eval()
+
+    def _epoch(self, curves: Curves | None) -> None:
+        """What is left of the epoch. Raises VsalignError, with epoch and step, where a cost is no number."""
+        state, steps = self.state, min(self.steps_an_epoch, self.total - self.state.epoch * self.steps_an_epoch)
+        self.model.train()
+        share = {"worker": self.rank, "workers": self.workers, "first_step": state.step}
+        for batch in ahead(self.stream.epoch(state.epoch, self.batch_size, **share), self.prepare):
+            seed_step(self.config.seed, state.epoch, state.step)
+            rate = set_rate(state.optimiser, self.config, self.step, self.total)
+            value, figures = self.cost(self.model, batch)
+            figures = {"loss": value.item(), **figures}
+            if not math.isfinite(figures["loss"]):
+                raise VsalignError(
+                    f"the loss of epoch {state.epoch}, step {state.step} of {steps}, is {figures['loss']}: "
+                    f"{AGAINST_DIVERGENCE}"
+                )
+            state.optimiser.zero_grad()
+            value.backward()
+            torch.nn.utils.clip_grad_value_(self.model.parameters(), self.config.clip)
+            state.optimiser.step()
+            state.add(figures)
+            if curves:
+                curves.add(self.config.train_split, {**figures, "learning_rate": rate}, self.step)
+            if state.step == steps:
+                return  # the cut last epoch of max_steps has more batches
+            if self.running.checkpoint_steps and state.step % self.running.checkpoint_steps == 0:
+                self._checkpoint({"epoch": state.epoch, "step": state.step})
+
+    def _checkpoint(self, metrics: dict[str, Any]) -> None:
+        if self.rank == 0:
+            self.state.save(self.work)
+        self.report(metrics, self.work if self.rank == 0 else None)
 
 
-def train_epoch(
-    config: Schedule,
-    state: TrainingState,
-    trained: nn.Module,
-    stream: Stream,
-    cost: Callable[[nn.Module, Any], Tensor],
-) -> float:
-    """One epoch; the mean of this worker's costs. Raises VsalignError, with epoch and step, where one is no number."""
-    number, workers = worker()
-    batch_size = max(1, config.batch_size // workers)
-    steps = stream.steps(batch_size, workers)
-    seed_epoch(config.seed, state.epoch)
-    trained.train()
-    total = 0.0
-    for step, batch in enumerate(stream.epoch(state.epoch, batch_size, worker=number, workers=workers)):
-        set_rate(state.optimiser, config, state.epoch * steps + step, config.epochs * steps)
-        value = cost(trained, batch)
-        total += value.item()
-        if not math.isfinite(total):
-            raise VsalignError(
-                f"the loss of epoch {state.epoch}, step {step} of {steps}, is {value.item()}: {AGAINST_DIVERGENCE}"
-            )
-        state.optimiser.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_value_(trained.parameters(), config.clip)
-        state.optimiser.step()
-    return total / steps
-
-
-def set_rate(optimiser: torch.optim.Optimizer, config: Schedule, step: int, steps: int) -> None:
-    """The learning rate of a step: a linear warm-up, then half a cosine down to 0."""
+def set_rate(optimiser: torch.optim.Optimizer, config: Schedule, step: int, steps: int) -> float:
+    """Set and return the learning rate of a step: a linear warm-up, then half a cosine down to 0."""
     rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup))
+    rate *= (1 + math.cos(math.pi * step / steps)) / 2
     for group in optimiser.param_groups:
-        group["lr"] = rate * (1 + math.cos(math.pi * step / steps)) / 2
+        group["lr"] = rate
+    return rate
 
 
-def seed_epoch(seed: int, epoch: int) -> None:
-    """Start this worker's random numbers (dropout) of an epoch."""
+def seed_step(seed: int, epoch: int, step: int) -> None:
+    """Start this worker's random numbers (dropout) of a step, so that a resumed run draws the same ones."""
     rank, _ = worker()
-    torch.manual_seed((seed * 1_000_003 + epoch) * 1_009 + rank)
-
-
-def worker() -> tuple[int, int]:
-    """This process's rank and the number of training workers; (0, 1) without torch.distributed."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
-
-
-def mean_over_workers(count: int) -> float:
-    """The mean of a count over the workers, on every worker."""
-    _, workers = worker()
-    if workers == 1:
-        return float(count)
-    total = torch.tensor(count)
-    dist.all_reduce(total)
-    return int(total) / workers
-
-
-def require_same_pairs(stream: Stream) -> None:
-    """Raise VsalignError, naming ranks and counts, unless all workers have the same number of pairs.
-
-    Their steps would differ, and the others wait for ever for one that is done with its epoch.
-    """
-    _, workers = worker()
-    if workers == 1:
-        return
-    own = torch.tensor([stream.pairs])
-    counts = [torch.empty_like(own) for _ in range(workers)]
-    dist.all_gather(counts, own)
-    pairs = [int(count) for count in counts]
-    if len(set(pairs)) > 1:
-        shown = ", ".join(f"rank {rank}: {count}" for rank, count in enumerate(pairs))
-        raise VsalignError(
-            f"the workers read different numbers of pairs ({shown}): let all of them read the same, finished tables"
-        )
-
-
-def from_first_worker(value: float) -> float:
-    """The first worker's value, on every worker."""
-    rank, workers = worker()
-    if workers == 1:
-        return value
-    shared = torch.tensor([value if rank == 0 else 0.0], dtype=torch.float64)
-    dist.broadcast(shared, 0)
-    return float(shared)
+    torch.manual_seed(((seed * 1_000_003 + epoch) * 1_000_003 + step) * 1_009 + rank)

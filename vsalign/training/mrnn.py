@@ -15,10 +15,12 @@ from vsalign.errors import ConfigurationError, WrongExtractorError
 from vsalign.generation import MRNN, MRNNConfig
 from vsalign.storage import TableReader
 from vsalign.text import END, PAD, START, Vocabulary
-from vsalign.training.loop import PairSchedule, Report, mean_over_workers, train, worker
+from vsalign.training.loop import Report, Training
+from vsalign.training.schedule import HERE, PairSchedule, Running
 from vsalign.training.state import TrainingState, fingerprint
 from vsalign.training.stream import Batch, PairStream, Text
 from vsalign.training.texts import Caption, caption_texts, captions_of, phrase_texts
+from vsalign.training.workers import mean_over_workers, worker
 
 IMAGES = 256
 """Images whose features are read at once for the baseline."""
@@ -60,7 +62,13 @@ class MRNNData:
 
 
 def train_mrnn(
-    config: MRNNTraining, data: MRNNData, output: str, work: Path, report: Report, resume: Path | None = None
+    config: MRNNTraining,
+    data: MRNNData,
+    output: str,
+    work: Path,
+    report: Report,
+    resume: Path | None = None,
+    running: Running = HERE,
 ) -> None:
     """Train, telling `report` after every epoch, and write the best epoch's model folder to `output`.
 
@@ -76,6 +84,8 @@ def train_mrnn(
     torch.manual_seed(config.seed)
     model = MRNN(stream.dim, len(vocabulary), config.model)
     model.standardise(*stream.statistics())
+    device = torch.device(running.device)
+    model.to(device)
     optimiser = torch.optim.RMSprop(
         model.parameters(), config.learning_rate, alpha=config.smoothing, weight_decay=config.weight_decay
     )
@@ -83,17 +93,21 @@ def train_mrnn(
     if resume is not None:
         state.load(resume)
 
-    def cost(trained: nn.Module, batch: Batch) -> Tensor:
+    def cost(trained: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        batch = batch.to(device)
         inputs, targets = shifted(batch)
-        logits = trained(batch.features[:, 0], inputs, batch.lengths + 1)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            logits = trained(batch.features[:, 0], inputs, batch.lengths + 1)
         # A mean over the words of all workers: the mean of their means would weigh words by where they fell.
-        return nn.functional.cross_entropy(logits, targets, reduction="sum") / mean_over_workers(len(targets))
+        nats = nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+        return nats / mean_over_workers(len(targets)), {}
 
     def validate() -> tuple[float, dict[str, float]]:
         value = perplexity(model, held_out_stream)
         return -value, {"perplexity": value}
 
-    train(config, state, stream, cost, validate, work, report)
+    prepare = Batch.pinned if device.type == "cuda" else None
+    Training(config, running, state, stream, cost, work, report, prepare).run(validate)
     if worker()[0] == 0:
         training = {"configuration": asdict(config), "best_epoch": state.best_epoch, "history": state.history}
         save_model(output, "mrnn", model, vocabulary, regions.properties["extractor"], training)
@@ -124,11 +138,11 @@ def _texts(
 
 def shifted(batch: Batch) -> tuple[Tensor, Tensor]:
     """Inputs START w_1 .. w_n (B, T + 1), PAD behind, and the targets w_1 .. w_n END of all texts in one (W,)."""
-    column = torch.full((len(batch.words), 1), START)
+    column = batch.words.new_full((len(batch.words), 1), START)
     inputs = torch.cat([column, batch.words], 1)
     targets = torch.cat([batch.words, torch.full_like(column, PAD)], 1)
-    targets[torch.arange(len(targets)), batch.lengths] = END
-    inside = torch.arange(targets.shape[1]) <= batch.lengths[:, None]
+    targets.scatter_(1, batch.lengths[:, None], END)
+    inside = torch.arange(targets.shape[1], device=targets.device) <= batch.lengths[:, None]
     return inputs, targets[inside]
 
 
@@ -136,8 +150,10 @@ def shifted(batch: Batch) -> tuple[Tensor, Tensor]:
 def perplexity(model: MRNN, stream: PairStream, batch_size: int = 256) -> float:
     """exp of the mean negative log-likelihood of a word, END included, over all texts; inf where no float holds it."""
     model.eval()
+    device = next(model.parameters()).device
     nats, words = 0.0, 0
     for batch in stream.all_pairs(batch_size):
+        batch = batch.to(device)
         inputs, targets = shifted(batch)
         logits = model(batch.features[:, 0], inputs, batch.lengths + 1)
         nats += float(nn.functional.cross_entropy(logits, targets, reduction="sum"))

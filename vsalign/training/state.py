@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,33 @@ STATE_FILE = "state.pt"
 
 
 class TrainingState:
-    """Model, optimiser, epoch, best figure and best weights, in one file of tensors.
+    """Model, optimiser, epoch and step, best figure and best weights, in one file of tensors.
 
-    The epoch fixes the schedule and the order. Random numbers need no place: `seed_epoch` starts each epoch from the
-    seed, the epoch and the worker.
+    Epoch and step fix the schedule and the order. Random numbers need no place: `seed_step` starts each step from the
+    seed, the epoch, the step and the worker.
     """
 
     def __init__(self, model: nn.Module, optimiser: torch.optim.Optimizer, fingerprint: str) -> None:
         self.model, self.optimiser, self.fingerprint = model, optimiser, fingerprint
         self.epoch = 0
         """Epochs that are done."""
+        self.step = 0
+        """Steps of the next one that are done."""
+        self.sums: dict[str, float] = {}
+        """Of what these steps told."""
         self.best = -float("inf")
         self.best_epoch = -1
         self.best_weights: dict[str, torch.Tensor] = {}
         self.history: list[dict[str, float]] = []
+
+    def add(self, figures: Mapping[str, float]) -> None:
+        """Count a step as done, with what it told."""
+        self.step += 1
+        self.sums = {name: self.sums.get(name, 0.0) + value for name, value in figures.items()}
+
+    def means(self) -> dict[str, float]:
+        """Of what the epoch's steps told."""
+        return {name: value / self.step for name, value in self.sums.items()}
 
     def note(self, figure: float, metrics: dict[str, float]) -> bool:
         """Count an epoch as done, keeping its weights where its figure is the best so far; whether it is."""
@@ -41,7 +55,7 @@ class TrainingState:
         if better:
             self.best, self.best_epoch = figure, self.epoch
             self.best_weights = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
-        self.epoch += 1
+        self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
         self.history.append(metrics)
         return better
 
@@ -54,6 +68,8 @@ class TrainingState:
                 "model": self.model.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "epoch": self.epoch,
+                "step": self.step,
+                "sums": self.sums,
                 "best": self.best,
                 "best_epoch": self.best_epoch,
                 "best_weights": self.best_weights,
@@ -86,6 +102,7 @@ class TrainingState:
         self.model.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.epoch, self.best, self.best_epoch = saved["epoch"], saved["best"], saved["best_epoch"]
+        self.step, self.sums = saved["step"], saved["sums"]
         self.best_weights, self.history = saved["best_weights"], saved["history"]
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +62,20 @@ class Batch:
     """(B,) int64, equal for the same text."""
     states: Tensor | None = None
     """(W, d) float32 of all words, text by text, where a language model reads them."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device; from pinned memory without waiting for it."""
+        return self._each(lambda values: values.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """The same in memory that a GPU copies by itself."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        changed: dict[str, Any] = {
+            name: values if values is None else change(values) for name, values in vars(self).items()
+        }
+        return Batch(**changed)
 
 
 def key_of(text: str) -> int:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from vsalign.errors import ConfigurationError, ModelError, VsalignError
 from vsalign.storage import TableReader
-from vsalign.training.loop import PairSchedule, Schedule, set_rate, train
+from vsalign.training.loop import Training, set_rate
+from vsalign.training.schedule import HERE, PairSchedule, Running, Schedule
 from vsalign.training.state import STATE_FILE, TrainingState
 from vsalign.training.stream import Batch, PairStream, Text
 
@@ -55,6 +56,7 @@ class Run:
         figures: Sequence[float],
         settings: Schedule | None = None,
         cost: Callable[[nn.Module, Batch], Tensor] | None = None,
+        running: Running = HERE,
     ) -> None:
         def validate() -> tuple[float, dict[str, float]]:
             assert not self.model.training
@@ -63,18 +65,19 @@ class Run:
 
         def report(metrics: dict[str, Any], checkpoint: Path | None) -> None:
             assert checkpoint is not None
-            self.reported.append(metrics)
-            shutil.copytree(checkpoint, checkpoint.parent / f"epoch{metrics['epoch']}", dirs_exist_ok=True)
+            name = f"epoch{metrics['epoch']}"
+            if "step" in metrics:
+                name += f"step{metrics['step']}"
+            else:
+                self.reported.append(metrics)
+            shutil.copytree(checkpoint, checkpoint.parent / name, dirs_exist_ok=True)
 
-        train(
-            settings or schedule(),
-            self.state,
-            self.stream,
-            cost or (lambda model, batch: model(batch)),
-            validate,
-            self.work,
-            report,
-        )
+        def told(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+            value = (cost or (lambda model, batch: model(batch)))(model, batch)
+            return value, {"twice": 2 * value.item()}
+
+        settings = settings or schedule()
+        Training(settings, running, self.state, self.stream, told, self.work, report).run(validate)
 
 
 @pytest.fixture
@@ -128,6 +131,60 @@ def test_a_run_resumed_from_any_epoch_ends_bitwise_as_an_undisturbed_one(new_run
         assert run.after_epoch == undisturbed.after_epoch[epoch + 1 :]
         assert run.state.best_epoch == undisturbed.state.best_epoch
         assert [m["loss"] for m in run.state.history] == [m["loss"] for m in undisturbed.state.history]
+
+
+def test_a_run_resumed_from_any_step_ends_bitwise_as_an_undisturbed_one(new_run: Callable[..., Run]) -> None:
+    figures, running = [0.3, 0.2, 0.4, 0.1, 0.5], Running(checkpoint_steps=1)
+    undisturbed = new_run()
+    undisturbed.train(figures)
+
+    stepwise = new_run()
+    stepwise.train(figures, running=running)
+    places = [f"epoch{epoch}step{step}" for epoch in range(5) for step in (1, 2, 3)]
+    assert all((stepwise.work.parent / place).is_dir() for place in places)
+    for place in places:
+        run = new_run()
+        run.state.load(stepwise.work.parent / place)
+        assert run.state.step == int(place[-1])
+        run.train(figures)
+        assert torch.equal(run.model.number, undisturbed.model.number)
+        for one, two in zip(run.state.history, undisturbed.state.history, strict=True):
+            assert {**one, "seconds": 0} == {**two, "seconds": 0}
+            assert one["twice"] == pytest.approx(2 * one["loss"])
+
+
+def test_max_steps_cuts_the_last_epoch_and_the_rate_falls_to_0_by_then(new_run: Callable[..., Run]) -> None:
+    run, rates = new_run(), []
+
+    def cost(model: nn.Module, batch: Batch) -> Tensor:
+        rates.append(run.state.optimiser.param_groups[0]["lr"])
+        return model(batch)
+
+    run.train([0.1] * 5, schedule(max_steps=6), cost)
+
+    assert rates == pytest.approx([0.1 * (1 + math.cos(math.pi * step / 6)) / 2 for step in range(6)])
+    assert [metrics["epoch"] for metrics in run.reported] == [0, 1]
+
+
+def test_curves_are_written_for_tensorboard(new_run: Callable[..., Run], tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    running = Running(tensorboard=str(tmp_path / "curves"), checkpoint_steps=1)
+    first, again = new_run(), new_run()
+    first.train([0.1, 0.3, 0.2, 0.3, 0.1], running=running)
+    again.state.load(first.work.parent / "epoch2step2")  # a later run of the same folder
+    again.train([0.1, 0.3, 0.2, 0.3, 0.1], running=running)
+
+    events = EventAccumulator(running.tensorboard)
+    events.Reload()
+    losses = events.Scalars("train/loss")
+    assert [event.step for event in losses] == list(range(1, 21))
+    by_epoch = np.array([event.value for event in losses]).reshape(5, 4).mean(1)
+    np.testing.assert_allclose(by_epoch, [metrics["loss"] for metrics in again.state.history], rtol=1e-5)
+    assert [(event.step, round(event.value, 4)) for event in events.Scalars("tune/figure")] == [
+        (4, 0.1), (8, 0.3), (12, 0.2), (16, 0.3), (20, 0.1),
+    ]  # fmt: skip
+    assert set(events.Tags()["scalars"]) == {"train/loss", "train/twice", "train/learning_rate", "tune/figure"}
 
 
 def test_a_run_that_stopped_early_stays_stopped_when_resumed(new_run: Callable[..., Run]) -> None:
@@ -256,7 +313,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(new_run: Callable[..., Run]
     "wrong",
     [
         {"epochs": 0}, {"batch_size": 0}, {"patience": 0}, {"warmup": -1},
-        {"learning_rate": 0.0}, {"learning_rate": math.nan}, {"clip": -1.0}, {"weight_decay": -0.1},
+        {"max_steps": -1}, {"learning_rate": 0.0}, {"learning_rate": math.nan}, {"clip": -1.0}, {"weight_decay": -0.1},
     ],
 )  # fmt: skip
 def test_impossible_settings_are_refused_by_name_and_value(wrong: dict[str, float]) -> None:
