@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from jobs.inputs import everywhere, open_table
 from jobs.train import TrainOptions, train_model
@@ -29,6 +30,9 @@ class Options(AlignmentTraining, TrainOptions):
     """Regions table."""
     captions: str
     """Captions table of the same pictures."""
+    recipe: Literal["best", "paper"] = "best"
+    """What stands for the options that are not given. paper: its equations and optimiser, the defaults named here.
+    best: what ranks best; it wants the extra `language`."""
 
     def __post_init__(self) -> None:
         AlignmentTraining.__post_init__(self)
@@ -46,12 +50,12 @@ class Options(AlignmentTraining, TrainOptions):
 def train_alignment(argv: Sequence[str] | None = None) -> int:
     """Train the model that `argv` asks for, and return the exit status."""
     about = "Trains the alignment model on images with whole sentences, and writes its folder."
-    options = parse(Options, argv, prog=PROG, description=about)
+    options = parse(Options, argv, prog=PROG, description=about, recipes=alignment.RECIPES)
     regions, captions = open_table(options.regions, "regions"), open_table(options.captions, "captions")
     for split in (options.train_split, options.validation_split):
         captions_of(captions, split)  # it refuses a split that has none
     alignment.require_word_dim(options.training)
-    alignment.language_model(options.training)  # it refuses an encoder that is absent or of another size
+    alignment.require_language(options.training)
     data = AlignmentData(regions.url, captions.url)
     facts = {"regions": regions.facts(), "captions": captions.facts()}
     return train_model(STAGE, "alignment", alignment.train_alignment, options.training, data, facts, options)

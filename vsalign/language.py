@@ -7,6 +7,7 @@ trained it on a billion sentence pairs, Flickr30k's and COCO's captions among th
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,25 @@ def packaged_folder() -> Path:
     return Path(spec.origin).parent / "model"
 
 
+def place_of(folder: str) -> Path:
+    """Where an encoder lies; raises MissingInputError where the folder or transformers is absent."""
+    if importlib.util.find_spec("transformers") is None:
+        raise MissingInputError(f"transformers, which reads sentence encoders, is not installed: {REMEDY}")
+    place = Path(folder) if folder else packaged_folder()
+    if not (place / WEIGHTS).is_file():
+        raise MissingInputError(f"there is no sentence encoder at {place} (no {WEIGHTS}): check the path")
+    return place
+
+
+def states_dim(folder: str = "") -> int:
+    """The numbers of a state of the encoder there, without loading it; raises as `Language` does."""
+    place = place_of(folder)
+    try:
+        return int(json.loads((place / "config.json").read_bytes())["hidden_size"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{place} holds no sentence encoder that can be read: its config.json says no size") from error
+
+
 class Language:
     """A sentence encoder in a local folder, as Hugging Face's transformers saves it; empty: the packaged one.
 
@@ -40,13 +60,11 @@ class Language:
     """
 
     def __init__(self, folder: str = "") -> None:
-        if importlib.util.find_spec("transformers") is None:
-            raise MissingInputError(f"transformers, which reads sentence encoders, is not installed: {REMEDY}")
+        place = place_of(folder)
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
-        place = Path(folder) if folder else packaged_folder()
-        if not (place / WEIGHTS).is_file():
-            raise MissingInputError(f"there is no sentence encoder at {place} (no {WEIGHTS}): check the path")
+        logging.disable_progress_bar()  # of reading the weights
         self.name = place.name if folder else "all-MiniLM-L6-v2"
         self.weights_sha256 = file_sha256(place / WEIGHTS)
         try:

@@ -62,12 +62,19 @@ def parse(
     prog: str,
     description: str,
     allow_unknown: Literal[False] = False,
+    recipes: Path | None = None,
 ) -> T: ...
 
 
 @overload
 def parse(
-    cls: type[T], argv: Sequence[str] | None, *, prog: str, description: str, allow_unknown: Literal[True]
+    cls: type[T],
+    argv: Sequence[str] | None,
+    *,
+    prog: str,
+    description: str,
+    allow_unknown: Literal[True],
+    recipes: Path | None = None,
 ) -> tuple[T, list[str]]: ...
 
 
@@ -78,10 +85,12 @@ def parse(
     prog: str,
     description: str,
     allow_unknown: bool = False,
+    recipes: Path | None = None,
 ) -> T | tuple[T, list[str]]:
     """Read the frozen dataclass `cls` from the command line, over the defaults of `--config FILE.yaml`.
 
-    With `allow_unknown` the result is (options, what no option took, in order), for a runner's own options.
+    With `allow_unknown` the result is (options, what no option took, in order), for a runner's own options. recipes: a
+    folder of YAML files, of which the option `recipe` names the one that stands below all that is given.
     Raises ConfigurationError, one sentence, for a mistake; `--help` prints and leaves by SystemExit(0).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -102,6 +111,8 @@ def parse(
 
             defaults, origin = arguments_from_yaml(config, options, overridden=chosen)
             arguments = defaults + arguments
+        if recipes is not None:
+            arguments = _recipe(recipes, arguments, options, chosen | set(origin)) + arguments
         _refuse_missing(options, chosen | set(origin), unknown, prog)
     read, rest = _read(cls, arguments, prog, description, origin)
     if allow_unknown:
@@ -187,6 +198,18 @@ def _take_config(arguments: list[str]) -> tuple[str | None, list[str]]:
         if not config or config.startswith("--"):
             raise ConfigurationError(f"{CONFIG_FLAG} needs the name of a YAML file.")
     return config, rest
+
+
+def _recipe(recipes: Path, arguments: list[str], options: Mapping[str, Option], given: set[str]) -> list[str]:
+    """The arguments of the recipe that `arguments` name, less what is `given`; none where there is no such recipe."""
+    from vsalign.options_file import arguments_from_yaml
+
+    name = "best"
+    for argument, following in itertools.pairwise([*arguments, ""]):
+        if _flag(argument) == "--recipe":
+            name = argument.split("=", 1)[1] if "=" in argument else following
+    file = recipes / f"{name}.yaml"
+    return arguments_from_yaml(str(file), options, given)[0] if file.is_file() else []  # else tyro refuses the name
 
 
 def _refuse_missing(options: Mapping[str, Option], chosen: set[str], unknown: Sequence[str], prog: str) -> None:

@@ -90,7 +90,8 @@ def _figures(road: Road, tables: dict[str, str], data: Path) -> dict[str, Figure
     entities = data.parent / "flickr30k_entities" / "annotations.zip"
     if entities.exists():
         found = road.figures("grounding", "grounding", **tables, model=model, truth=str(entities), rescale=True)
-        values |= {f"grounding_{name}": 100 * value for name, value in found.items() if name != "phrases"}
+        shares = {name: value for name, value in found.items() if name.endswith(("iou", "pointing"))}
+        values |= {f"grounding_{name}": 100 * value for name, value in shares.items()}
     return {f"road.flickr8k_dev.{name}": _figure(name, value) for name, value in values.items()}
 
 

@@ -66,8 +66,8 @@ def scenes_road(road: Road, options: ScenesOptions, command: str) -> dict[str, F
         "pipelines.extract_regions", images=images, extractor__name="given", extractor__boxes=boxes, output=regions
     )
     road.run("pipelines.prepare_captions", captions=f"{scenes}/captions.txt", images=images, output=captions)
-    schedule = {"seed": options.seed, "epochs": options.alignment_epochs, "warmup": WARMUP}
-    road.run("jobs.train_alignment", **tables, **schedule, output=models["alignment"])
+    schedule: dict[str, int] = {"seed": options.seed, "epochs": options.alignment_epochs, "warmup": WARMUP}
+    road.run("jobs.train_alignment", **tables, **schedule, recipe="paper", output=models["alignment"])
     road.run("jobs.align_segments", **tables, model=models["alignment"], beta=BETA, output=segments)
     road.run("jobs.train_mrnn", **mrnn, output=models["mrnn"])
     road.run("jobs.train_mrnn", **mrnn, segments=segments, whole_images=False, output=models["mrnn-regions"])

@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import torch
 from jobs import train_alignment, train_mrnn
 from vsalign.alignment import AlignmentModelConfig
 from vsalign.checkpoint import LoadedModel, load_model
+from vsalign.errors import ConfigurationError
 from vsalign.generation import MRNNConfig
+from vsalign.options import parse
 from vsalign.training import alignment, mrnn
 from vsalign.training.alignment import AlignmentData, AlignmentTraining
 from vsalign.training.mrnn import MRNNData, MRNNTraining
@@ -77,7 +80,8 @@ def test_a_killed_job_goes_on_to_the_undisturbed_weights(
     stage: str, seed: int, road, start, cluster, tmp_path, one_thread, capsys
 ) -> None:
     expected = train_here(stage, road, tmp_path)
-    kind, sizes = ("alignment", ["--model.h", "16"]) if stage == "train_alignment" else ("mrnn", [])
+    paper = ["--recipe", "paper", "--model.h", "16"]
+    kind, sizes = ("alignment", paper) if stage == "train_alignment" else ("mrnn", [])
     output = str(tmp_path / "job")
     tables = ["--regions", road.regions, "--captions", road.captions, "--output", output]
     arguments = [*tables, *SCHEDULE, *SIZES, *sizes, "--cpus-per-worker", "1"]
@@ -156,6 +160,8 @@ def test_a_mistake_is_one_sentence_and_status_2(
     job: Any, changes: dict[str, str], sentence: str, road: Any, tmp_path: Path, capsys: Any
 ) -> None:
     options = {"--regions": road.regions, "--captions": road.captions, "--output": str(tmp_path / "model"), **changes}
+    if job is train_alignment:
+        options["--recipe"] = "paper"
     places = {"REGIONS": road.regions, "ALIGNMENT": road.alignment}
     argv = [word for name, value in options.items() for word in (name, places.get(value, value))]
     assert job.main(argv) == 2
@@ -168,10 +174,26 @@ def test_word_vectors_of_another_size_are_refused_before_ray_starts(road, tmp_pa
     file.write_text("dog 1 2 3\n")
     argv = ["--regions", road.regions, "--captions", road.captions, "--output", str(tmp_path / "model")]
     for name, says in ((file, "give --model.word-dim 3"), (tmp_path / "absent", "cannot read")):
-        assert train_alignment.main([*argv, "--word-vectors", str(name)]) == 2
+        assert train_alignment.main([*argv, "--recipe", "paper", "--word-vectors", str(name)]) == 2
         said = capsys.readouterr().err
         assert says in said and said.count("\n") == 1
     assert not (tmp_path / "model").exists()
+
+
+def test_the_recipe_stands_below_a_file_and_what_is_typed(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("epochs: 3\nmodel:\n  h: 99\n")
+    typed = ["--regions", "r", "--captions", "c", "--output", "o", "--epochs", "2"]
+
+    def options(*more: str) -> train_alignment.Options:
+        return parse(train_alignment.Options, [*typed, *more], prog="x", description="", recipes=alignment.RECIPES)
+
+    best, own, paper = options(), options("--config", str(file)), options("--recipe=paper")
+    assert (best.model.text, best.objective, best.epochs, best.optimiser) == ("language", "contrastive", 2, "adamw")
+    assert own.training == replace(best.training, model=replace(best.model, h=99))
+    assert paper.training == AlignmentTraining(epochs=2)
+    with pytest.raises(ConfigurationError, match="--recipe: 'wurst' is not one of"):
+        options("--recipe", "wurst")
 
 
 def test_files_mean_the_same_in_every_worker(tmp_path, monkeypatch) -> None:
@@ -182,7 +204,7 @@ def test_files_mean_the_same_in_every_worker(tmp_path, monkeypatch) -> None:
 
 def test_another_number_of_workers_is_refused_by_name(road, tmp_path, capsys) -> None:
     argv = ["--regions", road.regions, "--captions", road.captions, "--output", str(tmp_path / "model")]
-    argv += ["--address", "127.0.0.1:1"]  # no Ray: the folder is claimed, and nothing trained
+    argv += ["--recipe", "paper", "--address", "127.0.0.1:1"]  # no Ray: the folder is claimed, and nothing trained
     assert train_alignment.main(argv) == 2
     assert train_alignment.main([*argv, "--num-workers", "2"]) == 2
     assert "num_workers: there 1, asked 2" in capsys.readouterr().err
@@ -193,6 +215,7 @@ def test_overwrite_deletes_models_of_vsalign_alone(name: str, road, tmp_path, ca
     precious = b'{"architectures": ["SomebodyElses"], "table": "regions"}'
     (tmp_path / name).write_bytes(precious)
     argv = ["--regions", road.regions, "--captions", road.captions, "--output", str(tmp_path), "--overwrite"]
+    argv += ["--recipe", "paper"]
     assert train_alignment.main(argv) == 2
     assert "--overwrite deletes only such models" in capsys.readouterr().err
     assert (tmp_path / name).read_bytes() == precious

@@ -30,8 +30,9 @@ class AlignmentModelConfig:
     """A perceptron of one hidden layer beside each of the two projections into the joint space."""
     normalise: bool = False
     """Regions and words of length 1, and the mean over words in place of their sum, which favours long sentences."""
-    score: Literal["maxsim", "defrag"] = "maxsim"
-    """maxsim: every word's best region (the paper's). defrag: every region above 0, its baseline."""
+    score: Literal["maxsim", "symmetric", "defrag"] = "maxsim"
+    """maxsim: every word's best region (the paper's). symmetric: every region's best word too; means in place of sums.
+    defrag: every region above 0, the paper's baseline."""
 
     def __post_init__(self) -> None:
         if min(self.h, self.hidden, self.word_dim, self.state_dim) < 1 or not 0 <= self.dropout < 1:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from vsalign.alignment.config import AlignmentModelConfig
 from vsalign.alignment.defrag import defrag
 from vsalign.alignment.projection import INPUT_SCALE, Projection
-from vsalign.alignment.score import score
+from vsalign.alignment.score import score, symmetric
 from vsalign.alignment.words import BRNN, LanguageWords
 
-SCORES = {"maxsim": score, "defrag": defrag}
+SCORES = {"maxsim": score, "symmetric": symmetric, "defrag": defrag}
 
 
 class RegionProjection(nn.Module):
@@ -62,4 +62,5 @@ class AlignmentModel(nn.Module):
     def score(self, v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor) -> Tensor:
         """S (N, M) of images and sentences; arguments as vsalign.alignment.score's."""
         scores = SCORES[self.config.score](v, region_mask, s, lengths)
-        return scores / lengths.clamp(min=1) if self.config.normalise else scores
+        sums = self.config.score != "symmetric"
+        return scores / lengths.clamp(min=1) if self.config.normalise and sums else scores

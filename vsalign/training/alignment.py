@@ -29,7 +29,7 @@ from vsalign.datasets.word_vectors import read_word_vectors, vector_size
 from vsalign.errors import ConfigurationError
 from vsalign.evaluation.ranking import ranking_metrics
 from vsalign.evaluation.retrieval import evaluate_ranking
-from vsalign.language import Language
+from vsalign.language import Language, states_dim
 from vsalign.storage import TableReader
 from vsalign.text import Vocabulary
 from vsalign.training.loop import Report, Training
@@ -39,6 +39,9 @@ from vsalign.training.states import Remembered, states_in_file
 from vsalign.training.stream import Batch, PairStream
 from vsalign.training.texts import caption_texts, captions_of
 from vsalign.training.workers import worker
+
+RECIPES = Path(__file__).with_name("recipes")
+"""Of settings that belong together: YAML files of AlignmentTraining's fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,19 +172,19 @@ def train_alignment(
 
 
 def language_model(config: AlignmentTraining) -> Remembered | None:
-    """The sentence encoder whose states the model reads, if any.
+    """The sentence encoder whose states the model reads, if any; raises as `require_language`."""
+    require_language(config)
+    return Remembered(Language(config.language)) if config.model.text == "language" else None
 
-    Raises VsalignError where it is absent, or its states are of another size than the model's.
-    """
-    if config.model.text != "language":
-        return None
-    language = Language(config.language)
-    if language.dim != config.model.state_dim:
+
+def require_language(config: AlignmentTraining) -> None:
+    """Raise VsalignError where the sentence encoder is absent, or its states are of another size than the model's."""
+    size = states_dim(config.language) if config.model.text == "language" else config.model.state_dim
+    if size != config.model.state_dim:
         raise ConfigurationError(
-            f"the sentence encoder's states have {language.dim} numbers, state_dim is {config.model.state_dim}: give "
-            f"--model.state-dim {language.dim}"
+            f"the sentence encoder's states have {size} numbers, state_dim is {config.model.state_dim}: give "
+            f"--model.state-dim {size}"
         )
-    return Remembered(language)
 
 
 def optimiser_of(config: AlignmentTraining, model: nn.Module) -> torch.optim.Optimizer:

@@ -168,3 +168,32 @@ def test_half_precision_is_summed_in_float32() -> None:
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, exact, rtol=2e-3, atol=0)
     assert v.grad is not None and v.grad.dtype == torch.bfloat16 and s.grad is not None
+
+
+def test_the_symmetric_score_adds_what_each_region_finds_in_the_sentence() -> None:
+    v, mask, s, lengths = problem([3, 1, 5, 2], [4, 0, 1, 7])
+
+    found = SCORE.symmetric(v, mask, s, lengths)
+
+    for image in range(len(v)):
+        for sentence, words in enumerate(s.split(lengths.tolist())):
+            products = v[image][mask[image]] @ words.t()
+            expected = float(products.max(0).values.mean() + products.max(1).values.mean()) if len(words) else 0.0
+            assert float(found[image, sentence]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_symmetric_scores_gradients_are_those_of_the_plain_expression() -> None:
+    v, mask, s, lengths = problem([3, 1, 5, 2], [4, 1, 7])
+    v.requires_grad_(), s.requires_grad_()
+    weight = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    (SCORE.symmetric(v, mask, s, lengths) * weight).sum().backward()
+    found = v.grad, s.grad
+    v.grad = s.grad = None
+
+    rows = []
+    for image in range(len(v)):
+        products = [v[image][mask[image]] @ words.t() for words in s.split(lengths.tolist())]
+        rows.append(torch.stack([each.max(0).values.mean() + each.max(1).values.mean() for each in products]))
+    (torch.stack(rows) * weight).sum().backward()
+    for ours, plain in zip(found, (v.grad, s.grad), strict=True):
+        torch.testing.assert_close(ours, plain)

@@ -131,6 +131,7 @@ BEST = replace(
 def hashed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sentence encoder of training and of the saved model."""
     monkeypatch.setattr(alignment, "Language", Hashed)
+    monkeypatch.setattr(alignment, "states_dim", lambda folder: Hashed.dim)
     monkeypatch.setattr("vsalign.language.Language", Hashed)
 
 
