@@ -32,7 +32,7 @@ from vsalign.evaluation.retrieval import evaluate_ranking
 from vsalign.language import Language, states_dim
 from vsalign.storage import TableReader
 from vsalign.text import Vocabulary
-from vsalign.training.loop import Report, Training
+from vsalign.training.loop import Cost, Report, Training
 from vsalign.training.schedule import HERE, PairSchedule, Running
 from vsalign.training.state import TrainingState, fingerprint
 from vsalign.training.states import Remembered, states_in_file
@@ -142,15 +142,6 @@ def train_alignment(
         if resume is not None:
             state.load(resume)
 
-        def cost(trained: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-            batch = batch.to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                v, s = trained(batch.features, batch.words, batch.lengths, batch.states)
-                mask, s, lengths = thinned(config, batch.region_mask, s, batch.lengths)
-                loss = AlignmentLoss(objective_of(config, state.epoch), model.score)
-                value = loss(v, mask, s, lengths, batch.image_keys, batch.text_keys)
-            return value, {"violating": loss.violating}
-
         def validate() -> tuple[float, dict[str, float]]:
             ranking = evaluate_ranking(model, regions, validation, reader)
             return ranking.rsum, ranking_metrics(ranking)
@@ -159,7 +150,7 @@ def train_alignment(
             report({**metrics, **warned(config, metrics)}, checkpoint)
 
         prepare = Batch.pinned if device.type == "cuda" else None
-        Training(config, running, state, stream, cost, work, told, prepare).run(validate)
+        Training(config, running, state, stream, cost_of(config, model, state), work, told, prepare).run(validate)
     if worker()[0] == 0:
         training = {
             "configuration": asdict(config),
@@ -169,6 +160,22 @@ def train_alignment(
         }
         identity = language.identity() if language else None
         save_model(output, "alignment", model, vocabulary, regions.properties["extractor"], training, identity)
+
+
+def cost_of(config: AlignmentTraining, model: AlignmentModel, state: TrainingState) -> Cost:
+    """The objective of a batch, on the model's device, and the share of its wrong pairs that score above right ones."""
+
+    def cost(trained: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        device = model.regions.mean.device
+        batch = batch.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            v, s = trained(batch.features, batch.words, batch.lengths, batch.states)
+            mask, s, lengths = thinned(config, batch.region_mask, s, batch.lengths)
+            loss = AlignmentLoss(objective_of(config, state.epoch), model.score)
+            value = loss(v, mask, s, lengths, batch.image_keys, batch.text_keys)
+        return value, {"violating": loss.violating}
+
+    return cost
 
 
 def language_model(config: AlignmentTraining) -> Remembered | None:
