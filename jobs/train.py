@@ -135,12 +135,13 @@ def train_model(
     data: Any,
     facts: dict[str, Any],
     options: TrainOptions,
+    cache: str = "",
 ) -> int:
     """Train a model of `kind` by `loop`, or go on with it, and print the last screen; returns the exit status.
 
-    facts: what is recorded of the tables. Raises ConfigurationError where a step cannot be shared equally, what a
-    worker found to be a person's mistake, and RunStopped where workers died more often than allowed: the last
-    checkpoint stands.
+    facts: what is recorded of the tables; cache: as Running's. Raises ConfigurationError where a step cannot be shared
+    equally, what a worker found to be a person's mistake, and RunStopped where workers died more often than allowed:
+    the last checkpoint stands.
     """
     started = time.monotonic()
     if config.batch_size % options.num_workers:
@@ -163,6 +164,7 @@ def train_model(
     running = Running(
         checkpoint_steps=options.checkpoint_steps,
         tensorboard=curves,
+        cache=cache,
     )
     training = Training(loop, config, data, url, options.threads, running)
     with session(options, options.threads * options.num_workers):

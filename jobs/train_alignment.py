@@ -30,6 +30,9 @@ class Options(AlignmentTraining, TrainOptions):
     """Regions table."""
     captions: str
     """Captions table of the same pictures."""
+    cache: str = ""
+    """Folder on each worker's disk in which the sentence encoder's states of the training captions are kept for the
+    next run, which takes them from there; empty: they are kept as long as the run lasts."""
     recipe: Literal["best", "paper"] = "best"
     """What stands for the options that are not given. paper: its equations and optimiser, the defaults named here.
     best: what ranks best; it wants the extra `language`."""
@@ -58,7 +61,8 @@ def train_alignment(argv: Sequence[str] | None = None) -> int:
     alignment.require_language(options.training)
     data = AlignmentData(regions.url, captions.url)
     facts = {"regions": regions.facts(), "captions": captions.facts()}
-    return train_model(STAGE, "alignment", alignment.train_alignment, options.training, data, facts, options)
+    cache = options.cache and everywhere(options.cache, "--cache")
+    return train_model(STAGE, "alignment", alignment.train_alignment, options.training, data, facts, options, cache)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -127,7 +127,9 @@ def train_alignment(
     reader = SentenceReader(vocabulary, language)
     PairStream(regions, caption_texts(validation, vocabulary), seed=0)  # refuses at once, not after an epoch
     with tempfile.TemporaryDirectory(dir=work.parent) as scratch:
-        states = states_in_file(language, train_captions, Path(scratch) / "states.npy") if language else None
+        kept = Path(running.cache or scratch)
+        kept.mkdir(parents=True, exist_ok=True)
+        states = states_in_file(language, train_captions, kept) if language else None
         texts = caption_texts(train_captions, vocabulary, states)
         stream = PairStream(regions, texts, seed=config.seed, window_images=config.window_images)
         torch.manual_seed(config.seed)

@@ -81,6 +81,9 @@ class Running:
     """A checkpoint is written after so many steps of an epoch too; 0: at the end of each epoch alone."""
     tensorboard: str = ""
     """Folder that the first worker writes curves to for TensorBoard; empty: none."""
+    cache: str = ""
+    """Local folder in which a sentence encoder's states of the training captions are kept for the next run; empty: they
+    are kept as long as the run lasts."""
 
 
 HERE = Running()

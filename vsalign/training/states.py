@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -10,27 +12,41 @@ from typing import Any
 import numpy as np
 
 from vsalign.alignment import LanguageModel
+from vsalign.storage.layout import TEMPORARY_SUFFIX
 from vsalign.training.texts import Caption
 
 CAPTIONS_AT_ONCE = 4096
 
 
-def states_in_file(language: LanguageModel, captions: Sequence[Caption], file: Path) -> dict[str, np.ndarray]:
-    """(n, d) float16 of each caption_id, mapped from `file`, which is written: 2 d bytes a word."""
+def states_in_file(language: LanguageModel, captions: Sequence[Caption], folder: Path) -> dict[str, np.ndarray]:
+    """(n, d) float16 of each caption_id, mapped from a file in `folder`, 2 d bytes a word.
+
+    The file's name says whose states of which sentences it holds: one that is there is read, else it is written.
+    """
     used = [caption for caption in captions if caption.tokens]
     ends = list(accumulate(len(caption.tokens) for caption in used))
     if not used:
         return {}
-    rows: Any = np.lib.format.open_memmap(file, "w+", np.float16, (ends[-1], language.dim))
+    made_of = repr((language.identity(), [caption.tokens for caption in used]))
+    file = folder / f"states-{hashlib.sha256(made_of.encode()).hexdigest()[:32]}.npy"
+    if not file.exists():
+        _write(language, used, ends, file)
+    mapped = np.load(file, mmap_mode="r")
+    return {
+        caption.caption_id: mapped[end - len(caption.tokens) : end] for caption, end in zip(used, ends, strict=True)
+    }
+
+
+def _write(language: LanguageModel, used: Sequence[Caption], ends: Sequence[int], file: Path) -> None:
+    """Write the states of captions with words, which end at such rows; the file appears whole."""
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    rows: Any = np.lib.format.open_memmap(unfinished, "w+", np.float16, (ends[-1], language.dim))
     for start in range(0, len(used), CAPTIONS_AT_ONCE):
         some = used[start : start + CAPTIONS_AT_ONCE]
         found = np.concatenate(language.states([caption.tokens for caption in some]))
         rows[ends[start] - len(used[start].tokens) : ends[start + len(some) - 1]] = found
     rows.flush()
-    mapped = np.load(file, mmap_mode="r")
-    return {
-        caption.caption_id: mapped[end - len(caption.tokens) : end] for caption, end in zip(used, ends, strict=True)
-    }
+    os.replace(unfinished, file)
 
 
 class Remembered:

@@ -60,14 +60,30 @@ def test_states_of_every_caption_with_words_are_in_the_file(tmp_path: Path, monk
     monkeypatch.setattr(states, "CAPTIONS_AT_ONCE", 3)
     some, language = captions(20), Hashed()
 
-    found = states_in_file(language, some, tmp_path / "states.npy")
+    found = states_in_file(language, some, tmp_path)
 
     used = [caption for caption in some if caption.tokens]
     assert 0 < len(used) < 20 and found.keys() == {caption.caption_id for caption in used}
     for caption in used:
         np.testing.assert_array_equal(found[caption.caption_id], language.states([caption.tokens])[0])
-    assert np.load(tmp_path / "states.npy").shape == (sum(len(caption.tokens) for caption in used), DIM)
-    assert states_in_file(language, [caption for caption in some if not caption.tokens], tmp_path / "none.npy") == {}
+    (file,) = tmp_path.iterdir()
+    assert np.load(file).shape == (sum(len(caption.tokens) for caption in used), DIM)
+    assert states_in_file(language, [caption for caption in some if not caption.tokens], tmp_path / "none") == {}
+
+
+def test_states_are_computed_once_for_the_same_sentences_and_encoder(tmp_path: Path) -> None:
+    some, first, again = captions(20), Hashed(), Hashed()
+    found = states_in_file(first, some, tmp_path)
+
+    kept = states_in_file(again, some, tmp_path)
+    other = states_in_file(Hashed("other"), some, tmp_path)
+    fewer = states_in_file(again, some[:7], tmp_path)
+
+    assert first.asked > 0 and again.asked == len(fewer)
+    for caption_id, rows in found.items():
+        np.testing.assert_array_equal(kept[caption_id], rows)
+        np.testing.assert_array_equal(other[caption_id], rows)
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_what_was_asked_for_once_is_remembered() -> None:
