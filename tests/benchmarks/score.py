@@ -1,6 +1,6 @@
 """The score beside its bare matrix products, the training step beside one that keeps them, and the MRF beside a loop.
 
-python -m tests.benchmarks.score --json FILE
+python -m tests.benchmarks.score --coco --json FILE       (pip install maxsim-cpu: the kernel that is compared with)
 
 All in one process, in turns: the score of 1,000 images with 5,000 sentences (20 regions, 12 words) beside the same
 matrix products alone; forward and backward of a batch beside the plain expression that keeps all products; the MRF over
@@ -26,6 +26,8 @@ from tests.benchmarks.record import Measured, write_record
 from vsalign.alignment import decode_labels, score
 from vsalign.alignment.score import BLOCK_BYTES, BLOCK_WORDS
 from vsalign.allocator import keep_freed_memory
+from vsalign.evaluation.ranking import rank
+from vsalign.evaluation.retrieval import SENTENCES
 
 REGIONS, WORDS = 20, 12
 
@@ -163,6 +165,48 @@ def of_step(rounds: int, batch: int) -> dict[str, Measured]:
     }
 
 
+def of_maxsim_cpu(rounds: int) -> dict[str, Measured]:
+    """How many times faster than maxsim-cpu, a kernel of the same score; nothing where it is not installed."""
+    try:
+        from maxsim_cpu import maxsim_scores
+    except ImportError:
+        print("maxsim-cpu is not installed: left out")
+        return {}
+    v, mask, s, lengths = problem(1000, 200, 512)
+    documents, queries = v.numpy(), s.view(200, WORDS, 512).numpy()
+
+    def theirs() -> np.ndarray:
+        return np.stack([maxsim_scores(query, documents) for query in queries], 1)
+
+    np.testing.assert_allclose(theirs(), score(v, mask, s, lengths).numpy(), rtol=1e-3, atol=1e-2)
+    times = [seconds(theirs) / seconds(lambda: score(v, mask, s, lengths)) for _ in range(rounds)]
+    shape = f"1,000 images x {REGIONS} regions, 200 sentences x {WORDS} words, h 512"
+    return {"score.speed_over_maxsim_cpu": (statistics.median(times), f"times (median of {rounds} rounds)", shape)}
+
+
+def coco_5k() -> Callable[[], object]:
+    """Scores and ranking of COCO's 5,000 test images with 25,000 sentences, a block of sentences at a time."""
+    v, mask, s, lengths = problem(5000, SENTENCES, 512)
+
+    def ranked() -> object:
+        scores = np.empty((5000, 25000), np.float32)
+        for start in range(0, 25000, SENTENCES):
+            part = slice(start, min(start + SENTENCES, 25000))
+            scores[:, part] = score(v, mask, s, lengths)[:, : part.stop - start].numpy()
+        of_captions = [str(column // 5) for column in range(25000)]
+        return rank(scores, [str(image) for image in range(5000)], of_captions)
+
+    return ranked
+
+
+def of_coco() -> dict[str, Measured]:
+    """The memory that COCO 5K takes, the regions' v included."""
+    regions = 5000 * REGIONS * 512 * 4
+    gigabytes = (regions + grown(coco_5k)) / 2**30
+    shape = f"5,000 images x {REGIONS} regions, 25,000 sentences x {WORDS} words, h 512, scores and ranks"
+    return {"ranking.coco_5k_memory": (gigabytes, "GiB", shape)}
+
+
 def of_mrf(rounds: int) -> dict[str, Measured]:
     """How many times faster than loops over sentences the batched MRF is; all must give the same labels."""
     unary, lengths, beta = torch.randn(4000, WORDS, REGIONS), torch.randint(1, WORDS + 1, (4000,)), 0.5
@@ -190,11 +234,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=512, help="pairs of the training step")
+    parser.add_argument("--coco", action="store_true", help="also COCO 5K's memory, which takes some minutes")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     asked = parser.parse_args()
     keep_freed_memory()
     figures = of_score(asked.rounds, 512) | of_score(asked.rounds, 1024)
-    figures |= of_step(asked.rounds, asked.batch) | of_mrf(asked.rounds)
+    figures |= of_step(asked.rounds, asked.batch) | of_mrf(asked.rounds) | of_maxsim_cpu(asked.rounds)
+    figures |= of_coco() if asked.coco else {}
     figures["score.time_over_matmul"] = figures["score.time_over_matmul_h1024"]
     write_record(asked.json, figures)
 

@@ -84,7 +84,7 @@ def test_a_killed_job_goes_on_to_the_undisturbed_weights(
     kind, sizes = ("alignment", paper) if stage == "train_alignment" else ("mrnn", [])
     output = str(tmp_path / "job")
     tables = ["--regions", road.regions, "--captions", road.captions, "--output", output]
-    arguments = [*tables, *SCHEDULE, *SIZES, *sizes, "--cpus-per-worker", "1"]
+    arguments = [*tables, *SCHEDULE, *SIZES, *sizes, "--cpus-per-worker", "1", "--checkpoint-steps", "2"]
     job = start(stage, *arguments, "--address", "local")
     job.wait_for_line(f"epoch 2 of {EPOCHS}")
     time.sleep(random.Random(seed).random() / 2)
@@ -129,7 +129,8 @@ def test_a_killed_worker_goes_on_to_the_undisturbed_weights(
     expected = train_here("train_mrnn", road, tmp_path)
     output = str(tmp_path / "job")
     tables = ["--regions", road.regions, "--captions", road.captions, "--output", output]
-    job = start("train_mrnn", *tables, *SCHEDULE, *SIZES, "--cpus-per-worker", "1", **cluster.environment)
+    options = [*SCHEDULE, *SIZES, "--cpus-per-worker", "1", "--checkpoint-steps", "2"]
+    job = start("train_mrnn", *tables, *options, **cluster.environment)
     job.wait_for_line(f"epoch 2 of {EPOCHS}")
     time.sleep(random.Random(seed).random() / 2)
     (worker,) = cluster.workers("RayTrainWorker")
