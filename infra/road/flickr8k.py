@@ -54,11 +54,11 @@ def run(options: FlickrOptions) -> int:
     tables = {"regions": regions, "captions": captions}
     models = {name: road.path(name) for name in ("alignment", "mrnn", "mrnn-regions")}
 
-    # Fixed boxes: what the recorded figures were measured on.
+    # Fixed boxes and the paper's recipe: what the recorded figures were measured with.
     road.run("pipelines.extract_regions", images=images, extractor__name="lite", output=regions)
     token_file = str(data / "Flickr8k.token.txt")
     road.run("pipelines.prepare_captions", captions=token_file, images=images, tune=TUNE_IMAGES, output=captions)
-    road.run("jobs.train_alignment", **tables, output=models["alignment"])
+    road.run("jobs.train_alignment", **tables, recipe="paper", output=models["alignment"])
     road.run("jobs.align_segments", **tables, model=models["alignment"], beta=BETA, output=segments)
     road.run("jobs.train_mrnn", **tables, output=models["mrnn"])
     road.run("jobs.train_mrnn", **tables, segments=segments, whole_images=False, output=models["mrnn-regions"])

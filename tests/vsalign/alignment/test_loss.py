@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vsalign.alignment import AlignmentLoss, contrastive, hardest_negative, max_margin, negative_pairs, score
+from vsalign.alignment.loss import violating_share
 
 WORKER = Path(__file__).with_name("loss_worker.py")
 SECONDS = 100
@@ -227,3 +228,12 @@ def test_two_workers_learn_what_one_with_both_batches_does(
                 assert gradient is None and worker["gradients"][parameter] is None
             else:
                 torch.testing.assert_close(worker["gradients"][parameter], gradient, rtol=1e-5, atol=1e-8)
+
+
+def test_violating_is_the_share_of_wrong_pairs_that_score_above_a_right_one() -> None:
+    scores = torch.tensor([[1.0, 2.0, 0.0], [0.5, 1.0, 0.9], [0.0, 0.0, 3.0]])
+    no_images = negative_pairs(torch.tensor([1, 1, 2]), torch.tensor([1, 2, 3]))
+
+    assert violating_share(scores, negative_pairs(torch.arange(3), torch.arange(3))) == pytest.approx(1 / 6)
+    assert violating_share(scores, no_images) == 0.0  # the two of one image are no wrong pairs
+    assert violating_share(scores, torch.zeros(3, 3, dtype=torch.bool)) == 0.0

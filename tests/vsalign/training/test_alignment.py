@@ -17,7 +17,7 @@ from vsalign.checkpoint import load_model
 from vsalign.errors import ConfigurationError, ModelError, VsalignError
 from vsalign.evaluation.retrieval import evaluate_ranking, score_matrix
 from vsalign.storage import TableReader
-from vsalign.training.alignment import AlignmentData, AlignmentTraining, train_alignment
+from vsalign.training.alignment import AlignmentData, AlignmentTraining, train_alignment, warned
 from vsalign.training.texts import captions_of
 
 TINY = AlignmentTraining(
@@ -237,3 +237,18 @@ def test_the_score_of_defrag_is_learned_by_and_ranked_by(run: Run, pictures: Any
     by_maxsim.load_state_dict(trained.model.state_dict())
     other, _, _ = score_matrix(by_maxsim, regions, captions, trained.reader())
     assert (scores >= other.clip(min=0) - 1e-4).all() and (scores > other + 1e-3).any()
+
+
+def test_hardest_negatives_that_stick_are_told(run: Run, pictures: Any, tmp_path: Path) -> None:
+    """A model whose scores are all alike pays two margins a pair, epoch after epoch."""
+    stuck = replace(TINY, objective="hardest_negative", margin=0.2, learning_rate=1e-9, batch_size=8, epochs=2)
+    stuck = replace(stuck, model=replace(TINY.model, normalise=True))
+    config = {"epoch": 1, "loss": 2 * 8 * 0.2}
+
+    (warning,) = warned(stuck, config).values()
+    assert "2 x batch x margin = 3.2" in warning and "lower learning_rate" in warning
+    assert warned(stuck, {"epoch": 0, "loss": 3.2}) == {}  # the first epoch is of the summed hinges
+    assert warned(stuck, {"epoch": 1, "loss": 2.0}) == warned(stuck, {"epoch": 1, "step": 3}) == {}
+    assert warned(replace(stuck, objective="max_margin"), config) == {}
+    reported = run(stuck, pictures, tmp_path)
+    assert all("violating" in metrics for metrics in reported)
