@@ -7,6 +7,7 @@ an image and a word, and the backward pass needs no more than that.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -101,23 +102,38 @@ class _Score(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, Tensor | None, None, None]:
         v, words, sentence, winner = ctx.saved_tensors
-        regions = v.shape[1]
-        grad_v, grad_words = torch.zeros_like(v), torch.zeros_like(words)
+        exact = torch.promote_types(v.dtype, torch.float32)
+        grad_v, grad_words = torch.empty_like(v), words.new_zeros(words.shape, dtype=exact)
         rows = max(1, BLOCK_ENTRIES // max(1, len(words)))
         for start in range(0, len(v), rows):
             images = slice(start, start + rows)
-            gradient = gradients[0][images].index_select(1, sentence)
-            # Most pairs lie within the margin: only images and words with a gradient take part.
-            image, word = gradient.nonzero(as_tuple=True)
-            weight = gradient[image, word].to(v.dtype)
-            place = image * regions + winner[images][image, word].long()
-            block = v[images].flatten(0, 1)
-            grad_v[images] = _sparse(place, word, weight, len(block), len(words)).matmul(words).view_as(v[images])
-            grad_words += _sparse(word, place, weight, len(words), len(block)) @ block
-        return grad_v, None, grad_words, None, None
+            gradient = gradients[0][images].index_select(1, sentence).to(exact)
+            of_regions, of_words = _winners(winner[images], gradient, v.shape[1])
+            grad_v[images] = (of_regions @ words.to(exact)).view_as(v[images])
+            grad_words += of_words @ v[images].flatten(0, 1).to(exact)
+        return grad_v, None, grad_words.to(words.dtype), None, None
 
 
-def _sparse(row: Tensor, column: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:
-    """A sparse (rows, columns) matrix, given by its entries."""
-    indices = torch.stack([row, column])
-    return torch.sparse_coo_tensor(indices, weight, (rows, columns), check_invariants=False).coalesce()
+def _winners(winner: Tensor, gradient: Tensor, regions: int) -> tuple[Tensor, Tensor]:
+    """The gradients (n, W) of the products of each image's winning regions (n, W) with the words, as sparse matrices.
+
+    (n R, W) and its transpose (W, n R), in rows that are made without a search: a word has an entry in each image, and
+    an image's words need only be sorted by their regions. As dense ones they would be R times the work.
+    """
+    images, words = winner.shape
+    first = regions * torch.arange(images, dtype=torch.int32, device=winner.device)[:, None]
+    region, word = winner.sort(dim=1, stable=True)
+    counts = torch.bincount((region.int() + first).flatten(), minlength=images * regions)
+    ends = torch.nn.functional.pad(counts.cumsum(0), (1, 0)).int()
+    shape = images * regions, words
+    by_region = _sparse(ends, word.int().flatten(), gradient.gather(1, word).flatten(), shape)
+    ends = images * torch.arange(words + 1, dtype=torch.int32, device=winner.device)
+    by_word = _sparse(ends, (winner.int() + first).t().flatten(), gradient.t().flatten(), shape[::-1])
+    return by_region, by_word
+
+
+def _sparse(ends: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """A sparse matrix in compressed rows."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(ends, columns, values, shape, check_invariants=False)
