@@ -151,6 +151,11 @@ def train_model(
         )
     url = everywhere(options.output, "--output")
     curves = ""
+    if options.use_gpu and options.place == "local" and torch.cuda.device_count() < options.num_workers:
+        raise ConfigurationError(
+            f"--use-gpu: {options.num_workers} workers want a GPU each, this machine has {torch.cuda.device_count()}: "
+            "ask for fewer, or name a cluster by --address"
+        )
     if options.tensorboard:
         require_tensorboard()
         curves = everywhere(options.tensorboard, "--tensorboard")

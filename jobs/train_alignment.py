@@ -13,6 +13,8 @@ from typing import Literal
 from jobs.inputs import everywhere, open_table
 from jobs.train import TrainOptions, train_model
 from vsalign.command import exit_status
+from vsalign.errors import ConfigurationError
+from vsalign.language import identity_of
 from vsalign.options import parse
 from vsalign.training import alignment
 from vsalign.training.alignment import AlignmentData, AlignmentTraining
@@ -61,6 +63,10 @@ def train_alignment(argv: Sequence[str] | None = None) -> int:
     alignment.require_language(options.training)
     data = AlignmentData(regions.url, captions.url)
     facts = {"regions": regions.facts(), "captions": captions.facts()}
+    if options.model.text == "language":
+        facts["language"] = identity_of(options.training.language)
+    if "://" in options.cache:
+        raise ConfigurationError(f"--cache {options.cache}: name a folder on the workers' disks, no URL")
     cache = options.cache and everywhere(options.cache, "--cache")
     return train_model(STAGE, "alignment", alignment.train_alignment, options.training, data, facts, options, cache)
 

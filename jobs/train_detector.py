@@ -13,6 +13,7 @@ from jobs.inputs import everywhere, open_table
 from jobs.train import TrainOptions, train_model
 from vsalign.command import exit_status
 from vsalign.datasets.phrases import TruthOptions, require_truth
+from vsalign.errors import ConfigurationError
 from vsalign.images import list_images
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
@@ -44,6 +45,8 @@ class Options(DetectorTraining, TruthOptions, PictureOptions, TrainOptions):
     def __post_init__(self) -> None:
         DetectorTraining.__post_init__(self)
         TrainOptions.__post_init__(self)
+        if self.use_gpu:
+            raise ConfigurationError("--use-gpu: the detector is trained on CPUs, its backbone is frozen; leave it out")
 
     @property
     def training(self) -> DetectorTraining:

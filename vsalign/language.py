@@ -52,6 +52,13 @@ def states_dim(folder: str = "") -> int:
         raise ModelError(f"{place} holds no sentence encoder that can be read: its config.json says no size") from error
 
 
+def identity_of(folder: str = "") -> dict[str, Any]:
+    """What makes an encoder's states its own, without loading it; raises as `Language` does."""
+    place = place_of(folder)
+    name = place.name if folder else "all-MiniLM-L6-v2"
+    return {"name": name, "dim": states_dim(folder), "weights_sha256": file_sha256(place / WEIGHTS)}
+
+
 class Language:
     """A sentence encoder in a local folder, as Hugging Face's transformers saves it; empty: the packaged one.
 
@@ -65,8 +72,6 @@ class Language:
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # of reading the weights
-        self.name = place.name if folder else "all-MiniLM-L6-v2"
-        self.weights_sha256 = file_sha256(place / WEIGHTS)
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
             self._network = AutoModel.from_pretrained(place, local_files_only=True, use_safetensors=True)
@@ -74,12 +79,13 @@ class Language:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ModelError(f"{place} holds no sentence encoder that can be read: {reason}") from error
         self._network.requires_grad_(False).eval()
+        self._identity = identity_of(folder)
         self.dim = int(self._network.config.hidden_size)
         self._longest = int(self._network.config.max_position_embeddings)
 
     def identity(self) -> dict[str, Any]:
         """What makes its states its own."""
-        return {"name": self.name, "dim": self.dim, "weights_sha256": self.weights_sha256}
+        return dict(self._identity)
 
     @torch.inference_mode()
     def states(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:

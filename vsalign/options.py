@@ -112,7 +112,8 @@ def parse(
             defaults, origin = arguments_from_yaml(config, options, overridden=chosen)
             arguments = defaults + arguments
         if recipes is not None:
-            arguments = _recipe(recipes, arguments, options, chosen | set(origin)) + arguments
+            (usual,) = (field.default for field in dataclasses.fields(cls) if field.name == "recipe")  # type: ignore[arg-type]
+            arguments = _recipe(recipes, str(usual), arguments, options, chosen | set(origin)) + arguments
         _refuse_missing(options, chosen | set(origin), unknown, prog)
     read, rest = _read(cls, arguments, prog, description, origin)
     if allow_unknown:
@@ -200,11 +201,12 @@ def _take_config(arguments: list[str]) -> tuple[str | None, list[str]]:
     return config, rest
 
 
-def _recipe(recipes: Path, arguments: list[str], options: Mapping[str, Option], given: set[str]) -> list[str]:
-    """The arguments of the recipe that `arguments` name, less what is `given`; none where there is no such recipe."""
+def _recipe(
+    recipes: Path, name: str, arguments: list[str], options: Mapping[str, Option], given: set[str]
+) -> list[str]:
+    """The arguments of the recipe that `arguments` name, else of `name`, less what is `given`; none if unknown."""
     from vsalign.options_file import arguments_from_yaml
 
-    name = "best"
     for argument, following in itertools.pairwise([*arguments, ""]):
         if _flag(argument) == "--recipe":
             name = argument.split("=", 1)[1] if "=" in argument else following

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vsalign import tables
 from vsalign.alignment.model import AlignmentModel
-from vsalign.alignment.placing import Placing, region_overlaps, unaries
+from vsalign.alignment.placing import Placing, expected_overlaps, region_overlaps
 from vsalign.alignment.segment import Segment, segments
 from vsalign.alignment.sentences import SentenceReader
 from vsalign.errors import ConfigurationError, Reason
@@ -125,7 +125,10 @@ class Annotator:
         row = {image_id: number for number, image_id in enumerate(images)}
         image = torch.tensor([row[pair.image_id] for pair in pairs])
         found = products(self.model.regions(features), mask, s, lengths, image)
-        return unaries(self.placing, found, lengths, region_overlaps(boxes)[image]), lengths, self.beta, found
+        unary = found
+        if self.placing.unary == "overlap":
+            unary = expected_overlaps(self.placing, found, lengths, region_overlaps(boxes)[image])
+        return unary, lengths, self.beta, found
 
 
 def products(v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor, image: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The objective over the batches of all workers: negatives come from the global batch.
 
 Each worker scores its own images with the sentences of all, which are gathered with gradients, and then all rows of
-scores are gathered: the work of the score is shared, and regions, which are many times the words, never travel.
+scores are gathered: the work of the score is shared, and regions never travel.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def contrastive(scores: Tensor, negatives: Tensor, temperature: float | Tensor =
     """Σ_k of the cross-entropies of picking sentence k for image k, and image k for sentence k (InfoNCE).
 
     van den Oord et al., "Representation Learning with Contrastive Predictive Coding" (2018). Scores are divided by
-    `temperature` first, which wants scores in [-1, 1].
+    `temperature` first, which wants scores of vectors of length 1.
     """
     target = torch.arange(len(scores), device=scores.device)
     shown = negatives | torch.eye(len(scores), dtype=torch.bool, device=scores.device)

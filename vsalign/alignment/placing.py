@@ -55,14 +55,12 @@ class Placing:
         return Placing(unary=unary, beta=beta, contrast=self.contrast, temperature=self.temperature)
 
 
-def unaries(placing: Placing, products: Tensor, lengths: Tensor, overlaps: Tensor) -> Tensor:
-    """(M, T, R): what each word of M sentences likes; -inf where there is no region.
+def expected_overlaps(placing: Placing, products: Tensor, lengths: Tensor, overlaps: Tensor) -> Tensor:
+    """(M, T, R): u_t(i) for the words of M sentences; -inf where there is no region.
 
-    placing: a settled one. products: (M, T, R) v_i · s_t, -inf where there is no region. lengths: (M,) words of each.
+    products: (M, T, R) v_i · s_t, -inf where there is no region. lengths: (M,) words of each.
     overlaps: (M, R, R) IoU of the regions.
     """
-    if placing.unary == "products":
-        return products
     absent = products[:, :1] == -torch.inf
     likings = products.masked_fill(absent, 0)
     inside = torch.arange(products.shape[1], device=products.device) < lengths[:, None]

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")  # torch says so once a process
+
 BLOCK_BYTES = 16 * 2**20
 """Products that are in memory at once: on a CPU a third faster than 64 MB, which no cache holds."""
 BLOCK_WORDS = 2048
@@ -134,6 +136,4 @@ def _winners(winner: Tensor, gradient: Tensor, regions: int) -> tuple[Tensor, Te
 
 def _sparse(ends: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
     """A sparse matrix in compressed rows."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(ends, columns, values, shape, check_invariants=False)
+    return torch.sparse_csr_tensor(ends, columns, values, shape, check_invariants=False)

@@ -33,7 +33,7 @@ def decode_labels(unary: Tensor, lengths: Tensor, beta: float) -> Tensor:
     """The best labels (M, T) of M sentences; what stands behind a sentence's length is 0.
 
     unary: (M, T, R) v_i · s_t, -inf where the image has no such region. lengths: (M,).
-    Among equally good labellings the one that stays longest, then of the lowest region, is taken.
+    Among equally good labellings: from the end, the lowest region of the last word, then staying where that is as good.
     Raises ConfigurationError for a beta below 0, for which the trick does not hold, or NaN.
     """
     if not beta >= 0:

@@ -193,10 +193,12 @@ def _places(truth: Sequence[PhraseTruth], captions: dict[str, Caption]) -> list[
 
 
 def _of_other_images(places: Sequence[tuple[str, str, int, int]]) -> list[tuple[str, str, int, int]]:
-    """Each image with the next phrase of another image instead of its own; with its own where there is one image."""
-    others = []
-    for number, own in enumerate(places):
-        following = (places[(number + step) % len(places)] for step in range(1, len(places)))
-        _, caption_id, start, end = next((place for place in following if place[0] != own[0]), own)
-        others.append((own[0], caption_id, start, end))
+    """Each image with any phrase of another image, in a fixed random order; with its own where there is one image."""
+    order = np.random.default_rng(0).permutation(len(places)).tolist()
+    others = list(places)
+    for position, number in enumerate(order):
+        image_id = places[number][0]
+        following = (places[order[(position + step) % len(order)]] for step in range(1, len(order)))
+        _, *phrase = next((place for place in following if place[0] != image_id), places[number])
+        others[number] = (image_id, *phrase)
     return others

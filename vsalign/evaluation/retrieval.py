@@ -94,8 +94,8 @@ def phrase_regions(
         numbers, starts, rows = [], [], []
         for pair, likings, length in zip(pairs, unary, lengths.tolist(), strict=True):
             for number in of_pair[pair.image_id, pair.caption_id]:
-                start, end = phrases[number][2:]
-                if start < min(end, length):
+                start, end = phrases[number][2], min(phrases[number][3], length)
+                if start < end:
                     numbers.append(number)
                     starts.append(start)
                     together = likings[start:end].sum(0, keepdim=True)

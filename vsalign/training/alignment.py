@@ -66,7 +66,7 @@ class AlignmentTraining(PairSchedule):
     margin: float = 1.0
     """Of the first two; the paper's 1."""
     temperature: float = 0.05
-    """Of the third, for scores in [-1, 1] (--model.normalise)."""
+    """Of the third, for scores of vectors of length 1 (--model.normalise)."""
     optimiser: Literal["sgd", "adamw"] = "sgd"
     """sgd: the paper's, with momentum."""
     drop_words: float = 0.0
@@ -96,7 +96,9 @@ class AlignmentTraining(PairSchedule):
         if self.language and self.model.text != "language":
             raise ConfigurationError("language names a sentence encoder, which --model.text language reads: give both")
         if self.word_vectors and self.model.text != "brnn":
-            raise ConfigurationError("word_vectors are for --model.text brnn: leave them out")
+            raise ConfigurationError(
+                "word_vectors are for --model.text brnn (--recipe paper): give it, or leave them out"
+            )
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def train_alignment(
     train_captions, validation = (captions_of(captions, name) for name in (config.train_split, config.validation_split))
     vocabulary = Vocabulary.build([caption.tokens for caption in train_captions], config.min_count)
     language = language_model(config)
-    reader = SentenceReader(vocabulary, language)
+    reader = SentenceReader(vocabulary, Remembered(language) if language else None)
     PairStream(regions, caption_texts(validation, vocabulary), seed=0)  # refuses at once, not after an epoch
     with tempfile.TemporaryDirectory(dir=work.parent) as scratch:
         kept = Path(running.cache or scratch)
@@ -180,10 +182,10 @@ def cost_of(config: AlignmentTraining, model: AlignmentModel, state: TrainingSta
     return cost
 
 
-def language_model(config: AlignmentTraining) -> Remembered | None:
+def language_model(config: AlignmentTraining) -> Language | None:
     """The sentence encoder whose states the model reads, if any; raises as `require_language`."""
     require_language(config)
-    return Remembered(Language(config.language)) if config.model.text == "language" else None
+    return Language(config.language) if config.model.text == "language" else None
 
 
 def require_language(config: AlignmentTraining) -> None:
@@ -215,7 +217,8 @@ def objective_of(config: AlignmentTraining, epoch: int) -> Callable[[Tensor, Ten
 def warned(config: AlignmentTraining, metrics: dict[str, Any]) -> dict[str, str]:
     """A warning where an epoch of hardest negatives taught nothing: all scores are alike, at a loss of 2 B margin."""
     stuck = 2 * config.batch_size * config.margin
-    if config.objective != "hardest_negative" or not metrics.get("epoch") or metrics.get("loss", 0.0) < 0.99 * stuck:
+    alike = abs(metrics.get("loss", 0.0) - stuck) < 0.01 * stuck
+    if config.objective != "hardest_negative" or not metrics.get("epoch") or not alike:
         return {}
     return {
         "warning": f"the loss is 2 x batch x margin = {stuck:g}: hardest negatives have pulled all scores into one "

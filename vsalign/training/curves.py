@@ -23,6 +23,10 @@ class Curves:
         for name, value in figures.items():
             self._writer.add_scalar(f"{kind}/{name}", value, step)
 
+    def flush(self) -> None:
+        """Write what was noted so far."""
+        self._writer.flush()
+
     def close(self) -> None:
         """Write what is left."""
         self._writer.close()

@@ -6,9 +6,11 @@ split, the best weights so far are kept, a checkpoint is written, and `report` i
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,6 +87,13 @@ class Training:
         """
         state = self.state
         curves = Curves(self.running.tensorboard, self.step + 1) if self.running.tensorboard and not self.rank else None
+        with contextlib.closing(curves) if curves else contextlib.nullcontext():
+            self._epochs(validate, curves)
+        state.model.load_state_dict(state.best_weights)
+        state.model.eval()
+
+    def _epochs(self, validate: Callable[[], tuple[float, dict[str, float]]], curves: Curves | None) -> None:
+        state = self.state
         while self.step < self.total and state.epoch - 1 - state.best_epoch < self.config.patience:
             started = time.monotonic()
             self._epoch(curves)
@@ -101,18 +110,15 @@ class Training:
                 raise VsalignError(f"the validation figure of epoch {state.epoch} is no number: {AGAINST_DIVERGENCE}")
             metrics["seconds"] = time.monotonic() - started
             state.note(figure, metrics)
-            self._checkpoint(metrics)
-        if curves:
-            curves.close()
-        state.model.load_state_dict(state.best_weights)
-        state.model.eval()
+            self._checkpoint(metrics, curves)
 
     def _epoch(self, curves: Curves | None) -> None:
         """What is left of the epoch. Raises VsalignError, with epoch and step, where a cost is no number."""
         state, steps = self.state, min(self.steps_an_epoch, self.total - self.state.epoch * self.steps_an_epoch)
         self.model.train()
         share = {"worker": self.rank, "workers": self.workers, "first_step": state.step}
-        for batch in ahead(self.stream.epoch(state.epoch, self.batch_size, **share), self.prepare):
+        left = islice(self.stream.epoch(state.epoch, self.batch_size, **share), steps - state.step)
+        for batch in ahead(left, self.prepare):
             seed_step(self.config.seed, state.epoch, state.step)
             rate = set_rate(state.optimiser, self.config, self.step, self.total)
             value, figures = self.cost(self.model, batch)
@@ -129,12 +135,13 @@ class Training:
             state.add(figures)
             if curves:
                 curves.add(self.config.train_split, {**figures, "learning_rate": rate}, self.step)
-            if state.step == steps:
-                return  # the cut last epoch of max_steps has more batches
-            if self.running.checkpoint_steps and state.step % self.running.checkpoint_steps == 0:
-                self._checkpoint({"epoch": state.epoch, "step": state.step})
+            often = self.running.checkpoint_steps
+            if often and state.step % often == 0 and state.step < steps:
+                self._checkpoint({"epoch": state.epoch, "step": state.step}, curves)
 
-    def _checkpoint(self, metrics: dict[str, Any]) -> None:
+    def _checkpoint(self, metrics: dict[str, Any], curves: Curves | None) -> None:
+        if curves:
+            curves.flush()  # what lies before a checkpoint is not told again
         if self.rank == 0:
             self.state.save(self.work)
         self.report(metrics, self.work if self.rank == 0 else None)
@@ -152,4 +159,4 @@ def set_rate(optimiser: torch.optim.Optimizer, config: Schedule, step: int, step
 def seed_step(seed: int, epoch: int, step: int) -> None:
     """Start this worker's random numbers (dropout) of a step, so that a resumed run draws the same ones."""
     rank, _ = worker()
-    torch.manual_seed(((seed * 1_000_003 + epoch) * 1_000_003 + step) * 1_009 + rank)
+    torch.manual_seed((((seed * 1_000_003 + epoch) * 1_000_003 + step) * 1_009 + rank) % 2**63)

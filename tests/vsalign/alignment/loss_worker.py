@@ -16,7 +16,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vsalign.alignment import AlignmentLoss, AlignmentModel, AlignmentModelConfig, max_margin
+from vsalign.alignment import AlignmentLoss, AlignmentModel, AlignmentModelConfig, contrastive, max_margin, score
+from vsalign.alignment.score import symmetric
 
 
 def model_of(case: dict[str, Any]) -> AlignmentModel:
@@ -31,7 +32,10 @@ def model_of(case: dict[str, Any]) -> AlignmentModel:
 def loss_and_gradients(case: dict[str, Any], trained: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Any]:
     """What one worker's part of the batch gives."""
     v, s = trained(inputs["features"], inputs["words"], inputs["lengths"])
-    loss = AlignmentLoss(partial(max_margin, margin=case["margin"]))(
+    objective, scorer = partial(max_margin, margin=case["margin"]), score
+    if case["best"]:
+        objective, scorer = contrastive, symmetric
+    loss = AlignmentLoss(objective, scorer)(
         v, inputs["region_mask"], s, inputs["lengths"], inputs["image_keys"], inputs["text_keys"]
     )
     loss.backward()

@@ -184,6 +184,7 @@ CASES: dict[str, dict[str, Any]] = {
     "shared images and texts": {"workers": [part(7, 8, 3, 4, images=4), part(8, 8, 3, 4, texts=3)]},
     "one pair each": {"workers": [part(9, 1, 2, 3), part(10, 1, 5, 1)]},
     "no negatives": {"workers": [part(11, 4, 2, 3, images=1), part(12, 4, 2, 3, images=1)]},
+    "the best recipe's": {"workers": [part(15, 8, 4, 5), part(16, 8, 6, 9)], "best": True},
     "frozen regions": {
         "workers": [part(13, 8, 4, 5), part(14, 8, 3, 5)],
         "frozen": ["regions.W_m.weight", "regions.W_m.bias"],
@@ -195,7 +196,7 @@ CASES: dict[str, dict[str, Any]] = {
 def of_two_workers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """What each of two workers made of each case."""
     folder = tmp_path_factory.mktemp("loss")
-    cases = [{"seed": 5, "margin": 1.0, "frozen": [], **case} for case in CASES.values()]
+    cases = [{"seed": 5, "margin": 1.0, "frozen": [], "best": False, **case} for case in CASES.values()]
     torch.save(cases, folder / "cases.pt")
     files = [folder / f"{rank}.pt" for rank in (0, 1)]
     workers = [
@@ -215,7 +216,7 @@ def of_two_workers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[d
 def test_two_workers_learn_what_one_with_both_batches_does(
     name: str, of_two_workers: dict[str, list[dict[str, Any]]]
 ) -> None:
-    case = {"seed": 5, "margin": 1.0, "frozen": [], **CASES[name]}
+    case = {"seed": 5, "margin": 1.0, "frozen": [], "best": False, **CASES[name]}
     module = worker_module()
 
     alone = module.loss_and_gradients(case, module.model_of(case), together(case["workers"]))

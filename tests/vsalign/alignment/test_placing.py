@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vsalign.alignment.placing import Placing, region_overlaps, unaries
+from vsalign.alignment.placing import Placing, expected_overlaps, region_overlaps
 from vsalign.boxes import box_iou
 from vsalign.errors import ConfigurationError
 
@@ -33,7 +33,7 @@ def test_a_region_is_liked_by_the_overlap_it_may_expect_with_the_words_own() -> 
     overlaps = region_overlaps(random_boxes(3, 4))
     placing = Placing(unary="overlap", contrast=0.7, temperature=0.3)
 
-    found = unaries(placing, products, lengths, overlaps)
+    found = expected_overlaps(placing, products, lengths, overlaps)
 
     for m, length in enumerate(lengths.tolist()):
         there = [i for i in range(4) if math.isfinite(products[m, 0, i])]
@@ -48,11 +48,9 @@ def test_a_region_is_liked_by_the_overlap_it_may_expect_with_the_words_own() -> 
                 assert float(found[m, t, i]) == pytest.approx(own if i in there else -math.inf, abs=1e-5)
 
 
-def test_the_papers_are_the_products_themselves_and_auto_goes_by_the_model() -> None:
-    products = torch.randn(1, 2, 3)
+def test_auto_goes_by_the_model() -> None:
     paper = Placing().settled(normalised=False)
     assert (paper.unary, paper.beta) == ("products", 1.0)
-    assert unaries(paper, products, torch.tensor([2]), torch.eye(3)[None]) is products
     assert Placing().settled(normalised=True) == Placing(unary="overlap", beta=0.05)
     assert Placing(unary="products", beta=0.0).settled(normalised=True) == Placing(unary="products", beta=0.0)
 

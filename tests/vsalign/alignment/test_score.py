@@ -92,7 +92,7 @@ def test_blocks_change_neither_score_nor_gradient(monkeypatch: pytest.MonkeyPatc
 def test_gradients_are_those_of_the_naive_expression() -> None:
     v, mask, s, _ = problem([4, 2, 1], [3, 2], seed=3)
     weight = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    weight[0] = 0  # images and words without a gradient take no part
+    weight[0] = 0  # an image without a gradient
     expected, found = [], []
     words = torch.ones(5, dtype=torch.long)  # each a sentence of its own
 

@@ -16,6 +16,7 @@ from vsalign.alignment.placing import Placing
 from vsalign.checkpoint import load_model, save_model
 from vsalign.cli import main
 from vsalign.datasets import PhraseTruth
+from vsalign.evaluation.alignment_commands import _of_other_images
 from vsalign.evaluation.commands import boxes_and_sizes
 from vsalign.evaluation.retrieval import phrase_regions
 from vsalign.generation import MRNN, MRNNConfig
@@ -45,7 +46,10 @@ def test_grounding_measures_the_regions_that_the_model_chooses(files: Files) -> 
     captions = {c.caption_id: c for c in captions_of(TableReader(files.captions, "captions"), "dev")}
     annotator, regions = Annotator(model.model, model.reader(), Placing()), TableReader(files.regions, "regions")
     own = [(phrase.image_id, phrase.caption_id, phrase.start, phrase.end) for phrase in phrases(files)]
-    others = [(one[0], *two[1:]) for one, two in zip(own, own[1:] + own[:1], strict=True)]
+    others = _of_other_images(own)
+    assert [one[0] for one in others] == [one[0] for one in own]
+    assert all(one[1].split("#")[0] != one[0] for one in others)
+    assert sorted(one[1:] for one in others) == sorted(one[1:] for one in own)
     chosen, *curve = phrase_regions(annotator, regions, captions, own, [1.0, 0.0, 7.0])
     (control,) = phrase_regions(annotator, regions, captions, others, [1.0])
     boxes, _ = boxes_and_sizes(regions)

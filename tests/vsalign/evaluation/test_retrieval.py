@@ -135,17 +135,20 @@ def test_a_phrase_goes_to_the_region_that_fits_its_words_best(
     assert joined == [whole[caption_id] for _, caption_id, *_ in phrases]
 
 
-def test_a_phrase_behind_the_end_of_its_cut_sentence_gets_no_region(world: World) -> None:
-    caption = world.captions[0]
+@pytest.mark.parametrize("unary", ["products", "overlap"])
+def test_a_phrase_behind_the_end_of_its_cut_sentence_gets_no_region(world: World, unary: str) -> None:
+    caption, longer = world.captions[0], max(world.captions[:12], key=lambda caption: len(caption.tokens))
     end = len(caption.tokens)
+    assert len(longer.tokens) > end
+    places = [(end, end + 2), (0, end), (0, end + 3)]
 
     (found,) = phrase_regions(
-        Annotator(world.model, READER, Placing()),
+        Annotator(world.model, READER, Placing(unary=unary)),  # type: ignore[arg-type]
         world.regions,
-        {caption.caption_id: caption},
-        [("1.jpg", caption.caption_id, end, end + 2), ("1.jpg", caption.caption_id, 0, end)],
+        {each.caption_id: each for each in (caption, longer)},
+        [("1.jpg", caption.caption_id, *place) for place in places] + [("1.jpg", longer.caption_id, 0, 1)],
         [0.0],
     )
 
     assert found[0] == -1
-    assert found[1] >= 0
+    assert found[1] == found[2] >= 0  # of the words that are left, whatever the batch's longest sentence is

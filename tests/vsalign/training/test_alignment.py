@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -241,14 +242,17 @@ def test_the_score_of_defrag_is_learned_by_and_ranked_by(run: Run, pictures: Any
 
 def test_hardest_negatives_that_stick_are_told(run: Run, pictures: Any, tmp_path: Path) -> None:
     """A model whose scores are all alike pays two margins a pair, epoch after epoch."""
-    stuck = replace(TINY, objective="hardest_negative", margin=0.2, learning_rate=1e-9, batch_size=8, epochs=2)
-    stuck = replace(stuck, model=replace(TINY.model, normalise=True))
-    config = {"epoch": 1, "loss": 2 * 8 * 0.2}
+    config = replace(TINY, objective="hardest_negative", margin=0.2, learning_rate=1e-9, batch_size=8, epochs=2)
+    config = replace(config, model=replace(TINY.model, normalise=True))
+    stuck = {"epoch": 1, "loss": 2 * 8 * 0.2}
 
-    (warning,) = warned(stuck, config).values()
+    (warning,) = warned(config, stuck).values()
     assert "2 x batch x margin = 3.2" in warning and "lower learning_rate" in warning
-    assert warned(stuck, {"epoch": 0, "loss": 3.2}) == {}  # the first epoch is of the summed hinges
-    assert warned(stuck, {"epoch": 1, "loss": 2.0}) == warned(stuck, {"epoch": 1, "step": 3}) == {}
-    assert warned(replace(stuck, objective="max_margin"), config) == {}
-    reported = run(stuck, pictures, tmp_path)
-    assert all("violating" in metrics for metrics in reported)
+    assert warned(config, {**stuck, "epoch": 0}) == {}  # the first epoch is of the summed hinges
+    assert warned(config, {**stuck, "loss": 2.0}) == warned(config, {**stuck, "loss": 5.0}) == {}
+    assert warned(config, {"epoch": 1, "step": 3}) == warned(replace(config, objective="max_margin"), stuck) == {}
+    with mock.patch("vsalign.training.alignment.warned", lambda config, metrics: {"warning": "said"}):
+        reported = run(config, pictures, tmp_path)
+    assert [metrics["warning"] for metrics in reported] == ["said", "said"]
+    history = load_model(str(tmp_path / "model"), "alignment").training["history"]
+    assert all("violating" in metrics and "warning" not in metrics for metrics in history)

@@ -153,6 +153,10 @@ def test_a_run_resumed_from_any_step_ends_bitwise_as_an_undisturbed_one(new_run:
             assert one["twice"] == pytest.approx(2 * one["loss"])
 
 
+def test_any_seed_is_taken(new_run: Callable[..., Run]) -> None:
+    new_run().train([0.1], schedule(epochs=1, seed=2**31 - 1))
+
+
 def test_max_steps_cuts_the_last_epoch_and_the_rate_falls_to_0_by_then(new_run: Callable[..., Run]) -> None:
     run, rates = new_run(), []
 
