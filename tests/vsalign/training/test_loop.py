@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vsalign.errors import ConfigurationError, ModelError, VsalignError
+from vsalign.errors import ModelError, VsalignError
 from vsalign.storage import TableReader
-from vsalign.training.loop import Training, set_rate
-from vsalign.training.schedule import HERE, PairSchedule, Running, Schedule
+from vsalign.training.loop import Training
+from vsalign.training.schedule import HERE, Running, Schedule
 from vsalign.training.state import STATE_FILE, TrainingState
 from vsalign.training.stream import Batch, PairStream, Text
 
@@ -262,19 +262,6 @@ def test_gradients_are_clipped_element_by_element(new_run: Callable[..., Run]) -
     assert run.model.number.item() == pytest.approx(1e-3, rel=1e-4)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_0_along_a_cosine() -> None:
-    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 1.0)
-    settings = schedule(learning_rate=0.2, warmup=10)
-    rates = []
-    for step in range(100):
-        set_rate(optimiser, settings, step, 100)
-        rates.append(optimiser.param_groups[0]["lr"])
-
-    expected = [0.2 * min(1, (t + 1) / 10) * (1 + math.cos(math.pi * t / 100)) / 2 for t in range(100)]
-    assert rates == pytest.approx(expected)
-    assert rates[0] < rates[9] > rates[50] > rates[99] > 0
-
-
 def test_a_checkpoint_of_another_run_is_refused(new_run: Callable[..., Run]) -> None:
     first = new_run()
     first.train([0.1] * 5)
@@ -311,25 +298,3 @@ def test_a_checkpoint_that_would_run_code_is_refused(new_run: Callable[..., Run]
     with pytest.raises(ModelError, match="cannot be read"):
         run.state.load(run.work)
     assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"epochs": 0}, {"batch_size": 0}, {"patience": 0}, {"warmup": -1},
-        {"max_steps": -1}, {"learning_rate": 0.0}, {"learning_rate": math.nan}, {"clip": -1.0}, {"weight_decay": -0.1},
-    ],
-)  # fmt: skip
-def test_impossible_settings_are_refused_by_name_and_value(wrong: dict[str, float]) -> None:
-    ((name, value),) = wrong.items()
-
-    with pytest.raises(ConfigurationError, match=f"{name} is {value}: "):
-        schedule(**wrong)
-
-
-@pytest.mark.parametrize("wrong", [{"min_count": 0}, {"window_images": -1}, {"epochs": 0}])
-def test_impossible_settings_of_pairs_are_too(wrong: dict[str, int]) -> None:
-    ((name, value),) = wrong.items()
-
-    with pytest.raises(ConfigurationError, match=f"{name} is {value}: "):
-        PairSchedule(**{"epochs": 1, "patience": 1, **wrong})
