@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from jobs.inputs import everywhere, open_table
+from jobs.inputs import everywhere, model_facts, open_table
 from jobs.train import TrainOptions, train_model
 from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
@@ -19,6 +19,7 @@ from vsalign.options import parse
 from vsalign.training import alignment
 from vsalign.training.alignment import AlignmentData, AlignmentTraining
 from vsalign.training.texts import captions_of
+from vsalign.training.word_vectors import require_word_dim, teacher_of
 
 PROG = "python -m jobs.train_alignment"
 STAGE = "train_alignment"
@@ -35,9 +36,10 @@ class Options(AlignmentTraining, TrainOptions):
     cache: str = ""
     """Folder on each worker's disk in which the sentence encoder's states of the training captions are kept for the
     next run, which takes them from there; empty: they are kept as long as the run lasts."""
-    recipe: Literal["best", "paper"] = "best"
+    recipe: Literal["best", "student", "paper"] = "best"
     """What stands for the options that are not given. paper: its equations and optimiser, the defaults named here.
-    best: what ranks best; it wants the extra `language`."""
+    best: what ranks best; it wants the extra `language`. student: a model that needs it no more, taught by one of the
+    recipe best (--teacher)."""
 
     def __post_init__(self) -> None:
         AlignmentTraining.__post_init__(self)
@@ -47,8 +49,8 @@ class Options(AlignmentTraining, TrainOptions):
     def training(self) -> AlignmentTraining:
         """The part that makes the model what it is."""
         values = {field.name: getattr(self, field.name) for field in fields(AlignmentTraining)}
-        for name, option in (("language", "--language"), ("word_vectors", "--word-vectors")):
-            values[name] = values[name] and everywhere(values[name], option)
+        for name in ("language", "word_vectors", "teacher"):
+            values[name] = values[name] and everywhere(values[name], f"--{name.replace('_', '-')}")
         return AlignmentTraining(**values)
 
 
@@ -59,10 +61,13 @@ def train_alignment(argv: Sequence[str] | None = None) -> int:
     regions, captions = open_table(options.regions, "regions"), open_table(options.captions, "captions")
     for split in (options.train_split, options.validation_split):
         captions_of(captions, split)  # it refuses a split that has none
-    alignment.require_word_dim(options.training)
+    require_word_dim(options.training)
     alignment.require_language(options.training)
     data = AlignmentData(regions.url, captions.url)
     facts = {"regions": regions.facts(), "captions": captions.facts()}
+    if options.teacher:
+        teacher_of(options.training, regions)
+        facts["teacher"] = model_facts(options.training.teacher, "alignment")
     if options.model.text == "language":
         facts["language"] = identity_of(options.training.language)
     if "://" in options.cache:

@@ -15,15 +15,15 @@ class AlignmentModelConfig:
     h: int = 1000
     """Dimensions of the joint space (the paper cross-validates 1000 to 1600)."""
     hidden: int = 512
-    """Units of each direction of the BRNN (the paper: 300 to 600)."""
+    """Units of each direction of the BRNN (the paper: 300 to 600) or BiGRU."""
     word_dim: int = 300
     """Dimensions of a word vector (the paper's word2vec)."""
     dropout: float = 0.2
     """Share of units dropped while training, on every layer but the recurrent ones (the paper does not say how many;
     chosen on Flickr8k's tune split)."""
-    text: Literal["brnn", "language"] = "brnn"
-    """brnn: the paper's. language: states of a pretrained sentence encoder, which stays as it is (the extra
-    `language`)."""
+    text: Literal["brnn", "gru", "language"] = "brnn"
+    """brnn: the paper's. gru: gated units in its place. language: states of a pretrained sentence encoder, which stays
+    as it is (the extra `language`)."""
     state_dim: int = 384
     """Numbers of such a state; all-MiniLM-L6-v2's."""
     residual: bool = False

@@ -12,7 +12,7 @@ from vsalign.alignment.config import AlignmentModelConfig
 from vsalign.alignment.defrag import defrag
 from vsalign.alignment.projection import INPUT_SCALE, Projection
 from vsalign.alignment.score import score, symmetric
-from vsalign.alignment.words import BRNN, LanguageWords
+from vsalign.alignment.words import BRNN, BiGRU, LanguageWords
 
 SCORES = {"maxsim": score, "symmetric": symmetric, "defrag": defrag}
 
@@ -51,7 +51,9 @@ class AlignmentModel(nn.Module):
         super().__init__()
         self.config, self.feature_dim, self.vocabulary_size = config, feature_dim, vocabulary_size
         self.regions = RegionProjection(feature_dim, config)
-        self.sentences = BRNN(vocabulary_size, config) if config.text == "brnn" else LanguageWords(config)
+        self.sentences: nn.Module = LanguageWords(config)
+        if config.text != "language":
+            self.sentences = (BRNN if config.text == "brnn" else BiGRU)(vocabulary_size, config)
 
     def forward(
         self, features: Tensor, words: Tensor, lengths: Tensor, states: Tensor | None = None

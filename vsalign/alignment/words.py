@@ -7,6 +7,8 @@ e_t  = f(W_e x_t + b_e)
 hf_t = f(e_t + W_f hf_{t-1} + b_f)        left to right
 hb_t = f(e_t + W_b hb_{t+1} + b_b)        right to left
 s_t  = f(W_d (hf_t + hb_t) + b_d)         f = ReLU
+
+Beside it a BiGRU, and the frozen states of a pretrained sentence encoder.
 """
 
 from __future__ import annotations
@@ -24,24 +26,12 @@ WORD_INIT = 0.1
 """Scale of the word vectors at the start; see vsalign.alignment.projection."""
 
 
-class BRNN(nn.Module):
-    """Words in their sentence's context: a vector of the joint space for each."""
+class WordVectors(nn.Module):
+    """What reads words by vectors of its own."""
 
     def __init__(self, vocabulary_size: int, config: AlignmentModelConfig) -> None:
         super().__init__()
         self.W_w = nn.Embedding(vocabulary_size, config.word_dim)
-        self.W_e = nn.Linear(config.word_dim, config.hidden)
-        self.W_f = nn.Linear(config.hidden, config.hidden)
-        self.W_b = nn.Linear(config.hidden, config.hidden)
-        self.W_d = nn.Linear(config.hidden, config.h)
-        self.dropout, self.normalise = nn.Dropout(config.dropout), config.normalise
-        nn.init.normal_(self.W_w.weight, std=WORD_INIT)
-        rescale(self.W_d.weight, OUTPUT_INIT)
-        # An identity keeps a ReLU recurrence from dying or exploding at the start (Le, Jaitly, Hinton 2015).
-        for recurrent in (self.W_f, self.W_b):
-            nn.init.eye_(recurrent.weight)
-            rescale(recurrent.weight, 0.5)
-            nn.init.zeros_(recurrent.bias)
 
     def set_word_vectors(self, vectors: Mapping[int, np.ndarray], *, fixed: bool) -> None:
         """Give the words of these ids their vectors (word_dim,); `fixed`: none of W_w learns, as in the paper.
@@ -54,6 +44,25 @@ class BRNN(nn.Module):
             for word, vector in vectors.items():
                 self.W_w.weight[word] = torch.from_numpy(vector)
         self.W_w.weight.requires_grad_(not fixed)
+
+
+class BRNN(WordVectors):
+    """Words in their sentence's context: a vector of the joint space for each."""
+
+    def __init__(self, vocabulary_size: int, config: AlignmentModelConfig) -> None:
+        super().__init__(vocabulary_size, config)
+        self.W_e = nn.Linear(config.word_dim, config.hidden)
+        self.W_f = nn.Linear(config.hidden, config.hidden)
+        self.W_b = nn.Linear(config.hidden, config.hidden)
+        self.W_d = nn.Linear(config.hidden, config.h)
+        self.dropout, self.normalise = nn.Dropout(config.dropout), config.normalise
+        nn.init.normal_(self.W_w.weight, std=WORD_INIT)
+        rescale(self.W_d.weight, OUTPUT_INIT)
+        # An identity keeps a ReLU recurrence from dying or exploding at the start (Le, Jaitly, Hinton 2015).
+        for recurrent in (self.W_f, self.W_b):
+            nn.init.eye_(recurrent.weight)
+            rescale(recurrent.weight, 0.5)
+            nn.init.zeros_(recurrent.bias)
 
     def forward(self, words: Tensor, lengths: Tensor, states: Tensor | None = None) -> Tensor:
         """words (M, T) ids, padded behind `lengths` (M,) -> s (W, h), the W = Σ lengths words, sentence by sentence."""
@@ -81,6 +90,27 @@ def _recur(e: Tensor, recurrent: nn.Linear, open_at: list[int]) -> Tensor:
         h = torch.relu(e_t[:count] + recurrent(h[:count]))
         states.append(nn.functional.pad(h, (0, 0, 0, e.shape[0] - count)))
     return torch.stack(states, 1) if states else e
+
+
+class BiGRU(WordVectors):
+    """s_t from gated recurrent units in both directions, whose states are averaged; the field's usual word side."""
+
+    def __init__(self, vocabulary_size: int, config: AlignmentModelConfig) -> None:
+        super().__init__(vocabulary_size, config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.units = nn.GRU(config.word_dim, config.hidden, batch_first=True, bidirectional=True)
+        self.W_d = Projection(config.hidden, config)
+        nn.init.normal_(self.W_w.weight, std=WORD_INIT)
+
+    def forward(self, words: Tensor, lengths: Tensor, states: Tensor | None = None) -> Tensor:
+        """words (M, T) ids, padded behind `lengths` (M,) -> s (W, h), the W = Σ lengths words, sentence by sentence."""
+        inside = torch.arange(words.shape[1], device=words.device) < lengths[:, None]
+        some = lengths > 0
+        read = self.dropout(self.W_w(words[some]))
+        packed = nn.utils.rnn.pack_padded_sequence(read, lengths[some].cpu(), batch_first=True, enforce_sorted=False)
+        both, _ = nn.utils.rnn.pad_packed_sequence(self.units(packed)[0], batch_first=True)
+        out: Tensor = self.W_d(both.unflatten(2, (2, -1)).mean(2)[inside[some][:, : both.shape[1]]])
+        return out
 
 
 class LanguageWords(nn.Module):

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,9 +22,8 @@ from vsalign.alignment import (
     max_margin,
 )
 from vsalign.alignment.score import sentence_of
-from vsalign.alignment.words import BRNN
+from vsalign.alignment.words import WordVectors
 from vsalign.checkpoint import save_model
-from vsalign.datasets.word_vectors import read_word_vectors, vector_size
 from vsalign.errors import ConfigurationError
 from vsalign.evaluation.ranking import ranking_metrics
 from vsalign.evaluation.retrieval import evaluate_ranking
@@ -38,6 +36,7 @@ from vsalign.training.state import TrainingState, fingerprint
 from vsalign.training.states import Remembered, states_in_file
 from vsalign.training.stream import Batch, PairStream
 from vsalign.training.texts import caption_texts, captions_of
+from vsalign.training.word_vectors import mean_states, teacher_of, word_vectors
 from vsalign.training.workers import worker
 
 RECIPES = Path(__file__).with_name("recipes")
@@ -75,6 +74,11 @@ class AlignmentTraining(PairSchedule):
     """Share of a picture's regions, but for the whole picture, that the score leaves out in training, at random."""
     language: str = ""
     """Folder of the sentence encoder of --model.text language, as transformers saves it; empty: the packaged one."""
+    teacher: str = ""
+    """Folder of an alignment model of --model.text language: its regions are taken as they are, and words are learned
+    from its words too, so that the model needs no sentence encoder. Of the same h, score and normalise."""
+    imitation: float = 1.0
+    """With --teacher: the weight of Σ_t |s_t - the teacher's s_t|², beside the objective."""
     word_vectors: str = ""
     """A file of word2vec's (text or binary) or GloVe's (text), of --model.word-dim numbers a word: the first vectors of
     those words of the vocabulary that it holds. Empty: random ones."""
@@ -93,7 +97,13 @@ class AlignmentTraining(PairSchedule):
         for name in ("drop_words", "drop_regions"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}: it lies in [0, 1)")
-        if self.language and self.model.text != "language":
+        if not self.imitation >= 0:
+            raise ConfigurationError(f"imitation is {self.imitation}: give 0 or more")
+        if self.teacher and (self.model.text == "language" or self.word_vectors):
+            raise ConfigurationError(
+                "with a teacher words are learned from it: give --recipe student, and no word_vectors beside"
+            )
+        if self.language and self.model.text != "language" and not self.teacher:
             raise ConfigurationError("language names a sentence encoder, which --model.text language reads: give both")
         if self.word_vectors and self.model.text != "brnn":
             raise ConfigurationError(
@@ -125,8 +135,10 @@ def train_alignment(
     regions, captions = TableReader(data.regions, "regions"), TableReader(data.captions, "captions")
     train_captions, validation = (captions_of(captions, name) for name in (config.train_split, config.validation_split))
     vocabulary = Vocabulary.build([caption.tokens for caption in train_captions], config.min_count)
-    language = language_model(config)
-    reader = SentenceReader(vocabulary, Remembered(language) if language else None)
+    teacher = teacher_of(config, regions) if config.teacher else None
+    language = teacher.reader(config.language).language if teacher else language_model(config)
+    own = config.model.text == "language" and language
+    reader = SentenceReader(vocabulary, Remembered(language) if language and own else None)
     PairStream(regions, caption_texts(validation, vocabulary), seed=0)  # refuses at once, not after an epoch
     with tempfile.TemporaryDirectory(dir=work.parent) as scratch:
         kept = Path(running.cache or scratch)
@@ -137,11 +149,15 @@ def train_alignment(
         torch.manual_seed(config.seed)
         model = AlignmentModel(stream.dim, len(vocabulary), config.model)
         model.regions.standardise(*stream.statistics())
-        vectors = word_vectors(config, vocabulary)
-        if isinstance(model.sentences, BRNN):
-            model.sentences.set_word_vectors(vectors, fixed=config.fix_word_vectors)
+        vectors = mean_states(texts) if teacher else word_vectors(config, vocabulary)
+        if isinstance(model.sentences, WordVectors):
+            model.sentences.set_word_vectors(vectors, fixed=config.fix_word_vectors and not teacher)
         device = torch.device(running.device)
         model.to(device)
+        if teacher:
+            teacher.model.to(device)
+            model.regions.load_state_dict(teacher.model.regions.state_dict())
+            model.regions.requires_grad_(False)
         state = TrainingState(model, optimiser_of(config, model), fingerprint(config, data, vocabulary, stream))
         if resume is not None:
             state.load(resume)
@@ -154,7 +170,8 @@ def train_alignment(
             report({**metrics, **warned(config, metrics)}, checkpoint)
 
         prepare = Batch.pinned if device.type == "cuda" else None
-        Training(config, running, state, stream, cost_of(config, model, state), work, told, prepare).run(validate)
+        cost = cost_of(config, model, state, teacher.model if teacher else None)
+        Training(config, running, state, stream, cost, work, told, prepare).run(validate)
     if worker()[0] == 0:
         training = {
             "configuration": asdict(config),
@@ -162,22 +179,35 @@ def train_alignment(
             "best_epoch": state.best_epoch,
             "history": state.history,
         }
-        identity = language.identity() if language else None
+        identity = language.identity() if language and own else None
         save_model(output, "alignment", model, vocabulary, regions.properties["extractor"], training, identity)
 
 
-def cost_of(config: AlignmentTraining, model: AlignmentModel, state: TrainingState) -> Cost:
-    """The objective of a batch, on the model's device, and the share of its wrong pairs that score above right ones."""
+def cost_of(
+    config: AlignmentTraining, model: AlignmentModel, state: TrainingState, teacher: AlignmentModel | None = None
+) -> Cost:
+    """The objective of a batch, on the model's device, and the share of its wrong pairs that score above right ones.
+
+    With a teacher, and what the words differ from its by.
+    """
 
     def cost(trained: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         device = model.regions.mean.device
         batch = batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             v, s = trained(batch.features, batch.words, batch.lengths, batch.states)
+            told: dict[str, float] = {}
+            imitated = s.new_zeros(())
+            if teacher is not None:
+                with torch.no_grad():
+                    shown = teacher.sentences(batch.words, batch.lengths, batch.states)
+                imitated = (s - shown).square().sum()
+                told = {"differing": float(imitated.detach()) / len(s)}
             mask, s, lengths = thinned(config, batch.region_mask, s, batch.lengths)
             loss = AlignmentLoss(objective_of(config, state.epoch), model.score)
             value = loss(v, mask, s, lengths, batch.image_keys, batch.text_keys)
-        return value, {"violating": loss.violating}
+        # The objective is one of all workers, this a sum over this worker's words: DDP takes the workers' mean.
+        return value + config.imitation * worker()[1] * imitated, {"violating": loss.violating, **told}
 
     return cost
 
@@ -242,28 +272,3 @@ def thinned(
         words[lengths.cumsum(0) - 1] = True
         s, lengths = s[words], torch.bincount(sentence_of(lengths)[words], minlength=len(lengths))
     return region_mask, s, lengths
-
-
-def word_vectors(config: AlignmentTraining, vocabulary: Vocabulary) -> dict[int, np.ndarray]:
-    """The vector (word_dim,) of each word's id that `config.word_vectors` holds; empty where no file is named.
-
-    Raises ConfigurationError where the file's vectors are of another size, or it holds no word of the vocabulary.
-    """
-    if not config.word_vectors:
-        return {}
-    require_word_dim(config)
-    found = read_word_vectors(config.word_vectors, vocabulary.words)
-    if not found:
-        raise ConfigurationError(f"{config.word_vectors} holds none of the {len(vocabulary)} words of the vocabulary")
-    ids = vocabulary.encode(list(found))
-    return dict(zip(ids, found.values(), strict=True))
-
-
-def require_word_dim(config: AlignmentTraining) -> None:
-    """Raise ConfigurationError unless the vectors of `config.word_vectors`, if any, are of the model's size."""
-    size = vector_size(config.word_vectors) if config.word_vectors else config.model.word_dim
-    if size != config.model.word_dim:
-        raise ConfigurationError(
-            f"{config.word_vectors} holds vectors of {size} numbers, word_dim is {config.model.word_dim}: "
-            f"give --model.word-dim {size}"
-        )

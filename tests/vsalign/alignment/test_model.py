@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from vsalign.alignment import AlignmentModel, AlignmentModelConfig
-from vsalign.alignment.model import BRNN, RegionProjection
+from vsalign.alignment.model import RegionProjection
+from vsalign.alignment.words import BRNN, BiGRU
 from vsalign.errors import ConfigurationError
 
 CONFIG = AlignmentModelConfig(h=7, hidden=6, word_dim=5, dropout=0.5)
@@ -68,6 +69,19 @@ def test_brnn_gradients_are_those_of_the_plain_loop() -> None:
         gradients.append([parameter.grad for parameter in model.parameters()])
 
     torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_the_gru_reads_a_sentence_alike_in_any_company() -> None:
+    torch.manual_seed(0)
+    model = BiGRU(9, AlignmentModelConfig(h=5, hidden=7, word_dim=3, text="gru")).eval()
+    sentences = [[4, 5, 6], [7], [], [8, 4]]
+    together = model(padded(sentences, 5, 0), torch.tensor([3, 1, 0, 2]))
+
+    alone = [model(torch.tensor([words]), torch.tensor([len(words)])) for words in sentences if words]
+    torch.testing.assert_close(together, torch.cat(alone))
+    x = model.W_w(torch.tensor([4, 5, 6]))
+    states, _ = model.units(x)
+    torch.testing.assert_close(alone[0], model.W_d((states[:, :7] + states[:, 7:]) / 2))
 
 
 def test_no_sentence_and_no_word_give_no_vector() -> None:
