@@ -150,15 +150,7 @@ def train_model(
             "multiple of it"
         )
     url = everywhere(options.output, "--output")
-    curves = ""
-    if options.use_gpu and options.place == "local" and torch.cuda.device_count() < options.num_workers:
-        raise ConfigurationError(
-            f"--use-gpu: {options.num_workers} workers want a GPU each, this machine has {torch.cuda.device_count()}: "
-            "ask for fewer, or name a cluster by --address"
-        )
-    if options.tensorboard:
-        require_tensorboard()
-        curves = everywhere(options.tensorboard, "--tensorboard")
+    running = running_of(options, cache)
     configuration = {"training": asdict(config), "num_workers": options.num_workers, **facts}
     folder = ModelFolder(url, kind, stage, configuration, overwrite=options.overwrite)
     if folder.complete:
@@ -166,11 +158,6 @@ def train_model(
         return _report(folder, f"{stage}: the model was complete, nothing was done", 0.0)
     if folder.sweep():
         print(f"{stage}: going on from the last checkpoint in {url}/{TRAINING}", file=sys.stderr, flush=True)
-    running = Running(
-        checkpoint_steps=options.checkpoint_steps,
-        tensorboard=curves,
-        cache=cache,
-    )
     training = Training(loop, config, data, url, options.threads, running)
     with session(options, options.threads * options.num_workers):
         import ray
@@ -181,6 +168,20 @@ def train_model(
         raise RunStopped(f"the training ended without a model at {url}: run the same command again, it goes on")
     folder.sweep()
     return _report(folder, f"{stage} finished", time.monotonic() - started)
+
+
+def running_of(options: TrainOptions, cache: str) -> Running:
+    """What the workers are told beside the configuration; raises ConfigurationError for what is not to be had here."""
+    if options.use_gpu and options.place == "local" and torch.cuda.device_count() < options.num_workers:
+        raise ConfigurationError(
+            f"--use-gpu: {options.num_workers} workers want a GPU each, this machine has {torch.cuda.device_count()}: "
+            "ask for fewer, or name a cluster by --address"
+        )
+    curves = ""
+    if options.tensorboard:
+        require_tensorboard()
+        curves = everywhere(options.tensorboard, "--tensorboard")
+    return Running(checkpoint_steps=options.checkpoint_steps, tensorboard=curves, cache=cache)
 
 
 def _trainer(folder: ModelFolder, training: Training, board: Any, options: TrainOptions) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ from vsalign.alignment import (
 )
 from vsalign.alignment.score import sentence_of
 from vsalign.alignment.words import WordVectors
-from vsalign.checkpoint import save_model
+from vsalign.checkpoint import LoadedModel, save_model
 from vsalign.errors import ConfigurationError
 from vsalign.evaluation.ranking import ranking_metrics
 from vsalign.evaluation.retrieval import evaluate_ranking
@@ -137,27 +138,15 @@ def train_alignment(
     vocabulary = Vocabulary.build([caption.tokens for caption in train_captions], config.min_count)
     teacher = teacher_of(config, regions) if config.teacher else None
     language = teacher.reader(config.language).language if teacher else language_model(config)
-    own = config.model.text == "language" and language
-    reader = SentenceReader(vocabulary, Remembered(language) if language and own else None)
+    read = language if config.model.text == "language" else None
+    reader = SentenceReader(vocabulary, Remembered(read) if read else None)
     PairStream(regions, caption_texts(validation, vocabulary), seed=0)  # refuses at once, not after an epoch
     with tempfile.TemporaryDirectory(dir=work.parent) as scratch:
-        kept = Path(running.cache or scratch)
-        kept.mkdir(parents=True, exist_ok=True)
-        states = states_in_file(language, train_captions, kept) if language else None
+        states = states_in_file(language, train_captions, Path(running.cache or scratch)) if language else None
         texts = caption_texts(train_captions, vocabulary, states)
         stream = PairStream(regions, texts, seed=config.seed, window_images=config.window_images)
-        torch.manual_seed(config.seed)
-        model = AlignmentModel(stream.dim, len(vocabulary), config.model)
-        model.regions.standardise(*stream.statistics())
         vectors = mean_states(texts) if teacher else word_vectors(config, vocabulary)
-        if isinstance(model.sentences, WordVectors):
-            model.sentences.set_word_vectors(vectors, fixed=config.fix_word_vectors and not teacher)
-        device = torch.device(running.device)
-        model.to(device)
-        if teacher:
-            teacher.model.to(device)
-            model.regions.load_state_dict(teacher.model.regions.state_dict())
-            model.regions.requires_grad_(False)
+        model = new_model(config, stream, len(vocabulary), vectors, teacher, running)
         state = TrainingState(model, optimiser_of(config, model), fingerprint(config, data, vocabulary, stream))
         if resume is not None:
             state.load(resume)
@@ -169,18 +158,33 @@ def train_alignment(
         def told(metrics: dict[str, Any], checkpoint: Path | None) -> None:
             report({**metrics, **warned(config, metrics)}, checkpoint)
 
-        prepare = Batch.pinned if device.type == "cuda" else None
         cost = cost_of(config, model, state, teacher.model if teacher else None)
-        Training(config, running, state, stream, cost, work, told, prepare).run(validate)
+        Training(config, running, state, stream, cost, work, told).run(validate)
     if worker()[0] == 0:
-        training = {
-            "configuration": asdict(config),
-            "words_with_vectors": len(vectors),
-            "best_epoch": state.best_epoch,
-            "history": state.history,
-        }
-        identity = language.identity() if language and own else None
+        training = {"configuration": asdict(config), "words_with_vectors": len(vectors), **state.summary()}
+        identity = read.identity() if read else None
         save_model(output, "alignment", model, vocabulary, regions.properties["extractor"], training, identity)
+
+
+def new_model(
+    config: AlignmentTraining,
+    stream: PairStream,
+    words: int,
+    vectors: Mapping[int, np.ndarray],
+    teacher: LoadedModel | None,
+    running: Running,
+) -> AlignmentModel:
+    """The model as training begins with it, on its device: word vectors given, a teacher's regions taken over."""
+    torch.manual_seed(config.seed)
+    model = AlignmentModel(stream.dim, words, config.model)
+    model.regions.standardise(*stream.statistics())
+    if isinstance(model.sentences, WordVectors):
+        model.sentences.set_word_vectors(vectors, fixed=config.fix_word_vectors and not teacher)
+    if teacher:
+        teacher.model.to(running.device)
+        model.regions.load_state_dict(teacher.model.regions.state_dict())
+        model.regions.requires_grad_(False)
+    return model.to(running.device)
 
 
 def cost_of(

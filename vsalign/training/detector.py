@@ -116,18 +116,19 @@ def train_detector(
             recall = measure(detector, measured)
             return recall, {"recall50": recall}
 
-        def cost(trained: nn.Module, batch: Any) -> tuple[Tensor, dict[str, float]]:
-            return trained(*batch), {}
-
         Training(config, running, state, stream, cost, work, report).run(validate)
     if rank == 0:
         training = {
             "configuration": asdict(config),
             "data": {"truth": Path(data.truth).name, **dict(sorted(counts.items()))},
-            "best_epoch": state.best_epoch,
-            "history": state.history,
+            **state.summary(),
         }
         save_detector(output, detector, backbone.identity(), training, data.terms, carried(backbone.network))
+
+
+def cost(trained: nn.Module, batch: Any) -> tuple[Tensor, dict[str, float]]:
+    """The detector's own, of maps and targets."""
+    return trained(*batch), {}
 
 
 def over_workers(counts: Counter[str]) -> Counter[str]:

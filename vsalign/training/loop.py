@@ -52,7 +52,7 @@ class Stream(Protocol):
 
 
 class Training:
-    """A model on its way. work: folder of its checkpoint; prepare: done to each batch in the thread that makes it."""
+    """A model on its way. work: folder of its checkpoint."""
 
     def __init__(
         self,
@@ -63,11 +63,10 @@ class Training:
         cost: Cost,
         work: Path,
         report: Report,
-        prepare: Callable[[Any], Any] | None = None,
     ) -> None:
         require_same_pairs(stream)
         self.config, self.running, self.state, self.stream = config, running, state, stream
-        self.cost, self.work, self.report, self.prepare = cost, work, report, prepare
+        self.cost, self.work, self.report = cost, work, report
         self.rank, self.workers = worker()
         self.batch_size = max(1, config.batch_size // self.workers)
         self.steps_an_epoch = stream.steps(self.batch_size, self.workers)
@@ -118,7 +117,7 @@ class Training:
         self.model.train()
         share = {"worker": self.rank, "workers": self.workers, "first_step": state.step}
         left = islice(self.stream.epoch(state.epoch, self.batch_size, **share), steps - state.step)
-        for batch in ahead(left, self.prepare):
+        for batch in ahead(left, pinned if self.running.device.startswith("cuda") else None):
             seed_step(self.config.seed, state.epoch, state.step)
             rate = set_rate(state.optimiser, self.config, self.step, self.total)
             value, figures = self.cost(self.model, batch)
@@ -145,6 +144,11 @@ class Training:
         if self.rank == 0:
             self.state.save(self.work)
         self.report(metrics, self.work if self.rank == 0 else None)
+
+
+def pinned(batch: Any) -> Any:
+    """The batch in memory that a GPU copies by itself, where it knows how."""
+    return batch.pinned() if hasattr(batch, "pinned") else batch
 
 
 def set_rate(optimiser: torch.optim.Optimizer, config: Schedule, step: int, steps: int) -> float:

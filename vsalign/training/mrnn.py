@@ -15,7 +15,7 @@ from vsalign.errors import ConfigurationError, WrongExtractorError
 from vsalign.generation import MRNN, MRNNConfig
 from vsalign.storage import TableReader
 from vsalign.text import END, PAD, START, Vocabulary
-from vsalign.training.loop import Report, Training
+from vsalign.training.loop import Cost, Report, Training
 from vsalign.training.schedule import HERE, PairSchedule, Running
 from vsalign.training.state import TrainingState, fingerprint
 from vsalign.training.stream import Batch, PairStream, Text
@@ -84,8 +84,7 @@ def train_mrnn(
     torch.manual_seed(config.seed)
     model = MRNN(stream.dim, len(vocabulary), config.model)
     model.standardise(*stream.statistics())
-    device = torch.device(running.device)
-    model.to(device)
+    model.to(running.device)
     optimiser = torch.optim.RMSprop(
         model.parameters(), config.learning_rate, alpha=config.smoothing, weight_decay=config.weight_decay
     )
@@ -93,7 +92,21 @@ def train_mrnn(
     if resume is not None:
         state.load(resume)
 
+    def validate() -> tuple[float, dict[str, float]]:
+        value = perplexity(model, held_out_stream)
+        return -value, {"perplexity": value}
+
+    Training(config, running, state, stream, cost_of(config), work, report).run(validate)
+    if worker()[0] == 0:
+        training = {"configuration": asdict(config), **state.summary()}
+        save_model(output, "mrnn", model, vocabulary, regions.properties["extractor"], training)
+
+
+def cost_of(config: MRNNTraining) -> Cost:
+    """The mean negative log-likelihood of a batch's words, END included, on the model's device."""
+
     def cost(trained: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        device = next(trained.parameters()).device
         batch = batch.to(device)
         inputs, targets = shifted(batch)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
@@ -102,15 +115,7 @@ def train_mrnn(
         nats = nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
         return nats / mean_over_workers(len(targets)), {}
 
-    def validate() -> tuple[float, dict[str, float]]:
-        value = perplexity(model, held_out_stream)
-        return -value, {"perplexity": value}
-
-    prepare = Batch.pinned if device.type == "cuda" else None
-    Training(config, running, state, stream, cost, work, report, prepare).run(validate)
-    if worker()[0] == 0:
-        training = {"configuration": asdict(config), "best_epoch": state.best_epoch, "history": state.history}
-        save_model(output, "mrnn", model, vocabulary, regions.properties["extractor"], training)
+    return cost
 
 
 def segments_of(url: str, regions: TableReader) -> TableReader:

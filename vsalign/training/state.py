@@ -59,6 +59,10 @@ class TrainingState:
         self.history.append(metrics)
         return better
 
+    def summary(self) -> dict[str, Any]:
+        """What the model's configuration says of its training."""
+        return {"best_epoch": self.best_epoch, "history": self.history}
+
     def save(self, folder: Path) -> None:
         """Write the state into `folder`, which exists; the file appears whole."""
         buffer = io.BytesIO()

@@ -28,6 +28,7 @@ def states_in_file(language: LanguageModel, captions: Sequence[Caption], folder:
     if not used:
         return {}
     made_of = repr((language.identity(), [caption.tokens for caption in used]))
+    folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"states-{hashlib.sha256(made_of.encode()).hexdigest()[:32]}.npy"
     if not file.exists():
         _write(language, used, ends, file)

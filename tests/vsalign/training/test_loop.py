@@ -76,8 +76,7 @@ class Run:
             value = (cost or (lambda model, batch: model(batch)))(model, batch)
             return value, {"twice": 2 * value.item()}
 
-        settings = settings or schedule()
-        Training(settings, running, self.state, self.stream, told, self.work, report).run(validate)
+        Training(settings or schedule(), running, self.state, self.stream, told, self.work, report).run(validate)
 
 
 @pytest.fixture
