@@ -125,7 +125,10 @@ def page(record: dict[str, dict[str, Any]]) -> str:
 
 
 def _value(record: dict[str, dict[str, Any]], key: str) -> str:
-    return f"{record[key]['value']:.1f}" if key in record else "not measured"
+    if key not in record:
+        return "not measured"
+    value = record[key]["value"]
+    return f"{value:.1f}" if abs(value) >= 2 else f"{value:.2f}"
 
 
 def write(path: Path, figures: dict[str, Figure]) -> None:

@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--truth", required=True, help="Flickr30k Entities' annotations.zip")
     parser.add_argument("--recipe", default="best", choices=["best", "paper"])
     parser.add_argument("--name", default="", help="of the figures: alignment.NAME.…; left out: the recipe")
+    parser.add_argument("--grounding-name", default="", help="of the grounding's figures; left out: that of the rest")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", default="runs/alignment", help="folder of the models")
     parser.add_argument("--json", type=Path, help="where to write the figures")
@@ -64,7 +65,7 @@ def main() -> None:
         f"alignment.{asked.name}.{name}": ([seed[name] for seed in seeds], unit, dev) for name, unit in RANKING.items()
     }
     for name in GROUNDING:
-        key = f"alignment.{asked.name}.grounding_{name.removeprefix('chosen_')}"
+        key = f"alignment.{asked.grounding_name or asked.name}.grounding_{name.removeprefix('chosen_')}"
         figures[key] = ([100 * seed[name] for seed in seeds], "per cent", phrases)
     write_record(asked.json, figures)
 

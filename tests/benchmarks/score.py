@@ -216,8 +216,8 @@ def of_mrf(rounds: int) -> dict[str, Measured]:
     shape = f"4,000 sentences of 1 to {WORDS} words, {REGIONS} regions"
     figures: dict[str, Measured] = {}
     for name, loop, what in (
-        ("segment.speedup", viterbi_loop, "times Viterbi in NumPy, sentence by sentence"),
-        ("segment.speedup_over_lists", mrf_loop, "times the same algorithm in plain Python"),
+        ("segment.speedup_over_numpy", viterbi_loop, "times Viterbi in NumPy, sentence by sentence"),
+        ("segment.speedup", mrf_loop, "times the same algorithm in a Python loop over sentences and words"),
     ):
         assert loop(exact, lengths, beta) == batched
         times = []
