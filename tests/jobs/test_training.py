@@ -25,10 +25,10 @@ from vsalign.training import alignment, mrnn
 from vsalign.training.alignment import AlignmentData, AlignmentTraining
 from vsalign.training.mrnn import MRNNData, MRNNTraining
 
-EPOCHS = 12
-SCHEDULE = ["--epochs", str(EPOCHS), "--batch-size", "20", "--warmup", "5", "--min-count", "3", "--patience", "12"]
+EPOCHS = 8
+SCHEDULE = ["--epochs", str(EPOCHS), "--batch-size", "20", "--warmup", "5", "--min-count", "3", "--patience", "8"]
 SIZES = ["--model.hidden", "16", "--model.word-dim", "8"]
-OPTIONS = {"epochs": EPOCHS, "batch_size": 20, "warmup": 5, "min_count": 3, "patience": 12}
+OPTIONS = {"epochs": EPOCHS, "batch_size": 20, "warmup": 5, "min_count": 3, "patience": 8}
 KILLS = range(5 if os.environ.get("VSALIGN_LONG") == "1" else 1)
 
 
@@ -84,7 +84,7 @@ def test_a_killed_job_goes_on_to_the_undisturbed_weights(
     kind, sizes = ("alignment", paper) if stage == "train_alignment" else ("mrnn", [])
     output = str(tmp_path / "job")
     tables = ["--regions", road.regions, "--captions", road.captions, "--output", output]
-    arguments = [*tables, *SCHEDULE, *SIZES, *sizes, "--cpus-per-worker", "1", "--checkpoint-steps", "2"]
+    arguments = [*tables, *SCHEDULE, *SIZES, *sizes, "--cpus-per-worker", "1", "--checkpoint-steps", "6"]
     job = start(stage, *arguments, "--address", "local")
     job.wait_for_line(f"epoch 2 of {EPOCHS}")
     time.sleep(random.Random(seed).random() / 2)
@@ -118,7 +118,7 @@ def test_a_killed_job_goes_on_to_the_undisturbed_weights(
     assert job_here.main(arguments) == 0  # without Ray: there is nothing to do
     assert "the model was complete, nothing was done" in capsys.readouterr().out
     assert job_here.main([*arguments, "--epochs", "7"]) == 2
-    assert "training.epochs: there 12, asked 7" in capsys.readouterr().err
+    assert f"training.epochs: there {EPOCHS}, asked 7" in capsys.readouterr().err
 
 
 @pytest.mark.timeout(300)
@@ -129,7 +129,7 @@ def test_a_killed_worker_goes_on_to_the_undisturbed_weights(
     expected = train_here("train_mrnn", road, tmp_path)
     output = str(tmp_path / "job")
     tables = ["--regions", road.regions, "--captions", road.captions, "--output", output]
-    options = [*SCHEDULE, *SIZES, "--cpus-per-worker", "1", "--checkpoint-steps", "2"]
+    options = [*SCHEDULE, *SIZES, "--cpus-per-worker", "1", "--checkpoint-steps", "6"]
     job = start("train_mrnn", *tables, *options, **cluster.environment)
     job.wait_for_line(f"epoch 2 of {EPOCHS}")
     time.sleep(random.Random(seed).random() / 2)
