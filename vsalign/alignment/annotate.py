@@ -121,12 +121,12 @@ class Annotator:
         s, lengths = self.model.sentences(*sentences), sentences.lengths
         images = {pair.image_id: pair for pair in pairs}
         features, mask = _padded([pair.features for pair in images.values()])
-        boxes, _ = _padded([pair.boxes for pair in images.values()])
         row = {image_id: number for number, image_id in enumerate(images)}
         image = torch.tensor([row[pair.image_id] for pair in pairs])
         found = products(self.model.regions(features), mask, s, lengths, image)
         unary = found
         if self.placing.unary == "overlap":
+            boxes, _ = _padded([pair.boxes for pair in images.values()])
             unary = expected_overlaps(self.placing, found, lengths, region_overlaps(boxes)[image])
         return unary, lengths, self.beta, found
 
@@ -185,9 +185,9 @@ def pairs_with_regions(
     for batch in regions.batches(["image_id", "boxes", "features"], shards):
         columns = (batch.column(0).to_pylist(), batch.column(1), feature_arrays(batch.column(2)))
         for image_id, boxes, features in zip(*columns, strict=True):
-            if len(features):
-                for pair in wanted.pop(image_id, ()):
-                    of_image = np.asarray(boxes.as_py(), np.float32)
+            if len(features) and (pairs := wanted.pop(image_id, ())):
+                of_image = np.asarray(boxes.as_py(), np.float32)
+                for pair in pairs:
                     yield Pair(image_id, pair["caption_id"], pair["tokens"], features, of_image)
 
 
