@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from vsalign.alignment.model import AlignmentModel
 from vsalign.alignment.placing import Placing, expected_overlaps, region_overlaps
 from vsalign.alignment.segment import Segment, segments
 from vsalign.alignment.sentences import SentenceReader
+from vsalign.chunks import chunks
 from vsalign.errors import ConfigurationError, Reason
 from vsalign.storage import ShardResult, ShardWriter, TableReader
 from vsalign.tables import feature_arrays
@@ -193,9 +193,7 @@ def pairs_with_regions(
 
 def batches(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
     """Of PAIRS_A_BATCH."""
-    waiting = iter(pairs)
-    while batch := list(islice(waiting, PAIRS_A_BATCH)):
-        yield batch
+    return chunks(pairs, PAIRS_A_BATCH)
 
 
 def _write(pairs: Sequence[Pair], annotator: Annotator, writer: ShardWriter) -> None:

@@ -5,7 +5,6 @@ Files of about half a MB a picture at 448 px with `lite`: an epoch reads maps fr
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vsalign.chunks import chunks
 from vsalign.datasets.entities import union_box
 from vsalign.datasets.phrases import read_truth
 from vsalign.datasets.records import PhraseTruth
@@ -214,9 +214,7 @@ def _decoded(
 
 def batches(items: Iterable[Any]) -> Iterator[list[Any]]:
     """Lists of PICTURES_A_PASS items, the last perhaps shorter."""
-    waiting = iter(items)
-    while chunk := list(itertools.islice(waiting, PICTURES_A_PASS)):
-        yield chunk
+    return chunks(items, PICTURES_A_PASS)
 
 
 def _mirrored(target: Target, side: int) -> Target:

@@ -9,7 +9,6 @@ reads only the row groups in it; all take the same number of steps, fixed before
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vsalign.chunks import chunks
 from vsalign.errors import ConfigurationError, TableError
 from vsalign.storage import TableReader
 from vsalign.tables import feature_arrays
@@ -229,9 +229,7 @@ class PairStream:
 
 def batched(pairs: Iterable[Pair], size: int) -> Iterator[Batch]:
     """Batches of `size` pairs; the last may be smaller."""
-    waiting = iter(pairs)
-    while chunk := list(itertools.islice(waiting, size)):
-        yield collate(chunk)
+    return map(collate, chunks(pairs, size))
 
 
 def collate(pairs: Sequence[Pair]) -> Batch:
