@@ -39,8 +39,8 @@ class RegionProjection(nn.Module):
         self.scale.fill_(scale)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(..., D) -> (..., h)."""
-        out: Tensor = self.W_m((features - self.mean) * (INPUT_SCALE / self.scale))
+        """(..., D), float16 or float32 -> (..., h)."""
+        out: Tensor = self.W_m((features - self.mean).mul_(INPUT_SCALE / self.scale))
         return out
 
 

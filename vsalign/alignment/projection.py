@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vsalign.alignment.config import AlignmentModelConfig
+from vsalign.alignment.dropout import Dropout
 
 INPUT_SCALE, OUTPUT_INIT = 0.25, 0.6
 """Scales of the standardised features, and of W_m and W_d at the start.
@@ -20,11 +21,11 @@ class Projection(nn.Linear):
 
     def __init__(self, dim: int, config: AlignmentModelConfig) -> None:
         super().__init__(dim, config.h)
-        self.dropout, self.normalise = nn.Dropout(config.dropout), config.normalise
+        self.dropout, self.normalise = Dropout(config.dropout), config.normalise
         rescale(self.weight, OUTPUT_INIT)
         self.beside: nn.Module | None = None
         if config.residual:
-            layers = (nn.Linear(dim, config.h), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(config.h, config.h))
+            layers = (nn.Linear(dim, config.h), nn.ReLU(), Dropout(config.dropout), nn.Linear(config.h, config.h))
             self.beside = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

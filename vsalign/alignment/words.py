@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from vsalign.alignment.config import AlignmentModelConfig
+from vsalign.alignment.dropout import Dropout
 from vsalign.alignment.projection import OUTPUT_INIT, Projection, rescale, unit
 
 WORD_INIT = 0.1
@@ -55,7 +56,7 @@ class BRNN(WordVectors):
         self.W_f = nn.Linear(config.hidden, config.hidden)
         self.W_b = nn.Linear(config.hidden, config.hidden)
         self.W_d = nn.Linear(config.hidden, config.h)
-        self.dropout, self.normalise = nn.Dropout(config.dropout), config.normalise
+        self.dropout, self.normalise = Dropout(config.dropout), config.normalise
         nn.init.normal_(self.W_w.weight, std=WORD_INIT)
         rescale(self.W_d.weight, OUTPUT_INIT)
         # An identity keeps a ReLU recurrence from dying or exploding at the start (Le, Jaitly, Hinton 2015).
@@ -97,7 +98,7 @@ class BiGRU(WordVectors):
 
     def __init__(self, vocabulary_size: int, config: AlignmentModelConfig) -> None:
         super().__init__(vocabulary_size, config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.units = nn.GRU(config.word_dim, config.hidden, batch_first=True, bidirectional=True)
         self.W_d = Projection(config.hidden, config)
         nn.init.normal_(self.W_w.weight, std=WORD_INIT)
@@ -124,5 +125,5 @@ class LanguageWords(nn.Module):
         """states (W, state_dim) -> s (W, h). Raises ValueError without states."""
         if states is None:
             raise ValueError("a model of text='language' needs the words' states")
-        out: Tensor = self.W_d(states)
+        out: Tensor = self.W_d(states.float())
         return out

@@ -171,5 +171,5 @@ def whole_image_features(regions: TableReader, image_ids: Sequence[str]) -> Iter
     stream = PairStream(regions, dict.fromkeys(image_ids, [Text([START])]), seed=0, described_alone=True)
     position = (image_id for ids in stream.image_ids for image_id in ids)
     for features, _ in stream.images(IMAGES):
-        for row in features[:, 0].numpy():
+        for row in features[:, 0].float().numpy():
             yield next(position), row.copy()  # a view would keep the others' in memory

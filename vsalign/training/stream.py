@@ -49,7 +49,7 @@ class Batch:
     """B image-text pairs."""
 
     features: Tensor
-    """(B, R, D) float32, zeros where there is no region."""
+    """(B, R, D) float16, as the table holds them, zeros where there is no region: models turn them into float32."""
     region_mask: Tensor
     """(B, R) bool, True where there is one."""
     words: Tensor
@@ -61,7 +61,7 @@ class Batch:
     text_keys: Tensor
     """(B,) int64, equal for the same text."""
     states: Tensor | None = None
-    """(W, d) float32 of all words, text by text, where a language model reads them."""
+    """(W, d) float16 of all words, text by text, where a language model reads them."""
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device; from pinned memory without waiting for it."""
@@ -158,7 +158,7 @@ class PairStream:
         return mean, scale or 1.0
 
     def images(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every image once, in the order of `image_ids`, `size` at a time: features (B, R, D) float32, mask (B, R)."""
+        """Every image once, in the order of `image_ids`, `size` at a time: features (B, R, D) float16, mask (B, R)."""
         for batch in batched(self._images(), size):
             yield batch.features, batch.region_mask
 
@@ -236,7 +236,7 @@ def collate(pairs: Sequence[Pair]) -> Batch:
     """A batch of (image_id, text, features (n, D))."""
     regions = max(len(features) for _, _, features in pairs)
     longest = max(len(text.words) for _, text, _ in pairs)
-    features = np.zeros((len(pairs), regions, pairs[0][2].shape[1]), dtype=np.float32)
+    features = np.zeros((len(pairs), regions, pairs[0][2].shape[1]), dtype=np.float16)
     mask = np.zeros((len(pairs), regions), dtype=bool)
     words = np.zeros((len(pairs), longest), dtype=np.int64)
     for row, (_, text, feature) in enumerate(pairs):
@@ -251,5 +251,5 @@ def collate(pairs: Sequence[Pair]) -> Batch:
         torch.tensor([len(text.words) for _, text, _ in pairs]),
         torch.tensor([key_of(image_id) for image_id, _, _ in pairs]),
         torch.tensor([text.key for _, text, _ in pairs]),
-        torch.from_numpy(np.concatenate(read).astype(np.float32)) if read else None,
+        torch.from_numpy(np.concatenate(read)) if read else None,
     )

@@ -108,7 +108,7 @@ def test_a_batch_and_a_reader_give_the_words_states_in_order() -> None:
     read = SentenceReader(vocabulary, language).read([caption.tokens for caption in some])
 
     assert batch.states is not None and read.states is not None
-    assert torch.equal(batch.states, read.states) and batch.states.dtype == torch.float32
+    assert torch.equal(batch.states.float(), read.states) and batch.states.dtype == torch.float16
     assert torch.equal(batch.words, read.words) and torch.equal(batch.lengths, read.lengths)
     assert collate([("x", Text([3]), np.zeros((1, 3), np.float16))]).states is None
 
