@@ -105,13 +105,13 @@ class Models:
 
     def facts(self) -> dict[str, Any]:
         """What is recorded of them."""
-        return {"model": model_facts(self.whole, "mrnn"), "region_model": model_facts(self.regions, "mrnn")}
+        return {"model": model_facts(self.whole, "describer"), "region_model": model_facts(self.regions, "describer")}
 
     def load(self, facts: Mapping[str, Any]) -> tuple[LoadedModel, LoadedModel]:
         """Both, loaded once where they are the same; raises WrongExtractorError where their extractors differ."""
-        whole = load_recorded(self.whole, "mrnn", facts["model"])
+        whole = load_recorded(self.whole, "describer", facts["model"])
         same = self.regions == self.whole
-        regions = whole if same else load_recorded(self.regions, "mrnn", facts["region_model"])
+        regions = whole if same else load_recorded(self.regions, "describer", facts["region_model"])
         if regions.extractor != whole.extractor:
             raise WrongExtractorError(
                 f"the models {self.whole} and {self.regions} were trained on features of {whole.extractor} and "

@@ -1,4 +1,4 @@
-"""regions/ + captions/ (+ segments/) -> the Multimodal RNN (Ray Train), which describes images and regions.
+"""regions/ + captions/ (+ segments/) -> a describer (Ray Train): the Multimodal RNN, or one with attention.
 
 python -m jobs.train_mrnn --regions URL --captions URL [--segments URL] --output URL
 """
@@ -8,14 +8,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Literal
 
-from jobs.inputs import open_table
+from jobs.inputs import everywhere, model_facts, open_table
 from jobs.train import TrainOptions, train_model
 from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
 from vsalign.options import parse
-from vsalign.training import mrnn
-from vsalign.training.mrnn import MRNNData, MRNNTraining
+from vsalign.training import describer
+from vsalign.training.describer import DescriberData, DescriberTraining
 from vsalign.training.texts import captions_of
 
 PROG = "python -m jobs.train_mrnn"
@@ -23,7 +24,7 @@ STAGE = "train_mrnn"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(MRNNTraining, TrainOptions):
+class Options(DescriberTraining, TrainOptions):
     """What train_mrnn is told."""
 
     regions: str
@@ -32,23 +33,28 @@ class Options(MRNNTraining, TrainOptions):
     """Captions table of the same pictures."""
     segments: str = ""
     """Segments table of the same captions: regions with their inferred phrases are learned too."""
+    recipe: Literal["attention", "cider", "mrnn"] = "attention"
+    """What stands for the options that are not given. mrnn: the paper's equations and optimiser, the defaults named here.
+    attention: what describes best. cider: a second training, of a model that --start names, by CIDEr-D."""
 
     def __post_init__(self) -> None:
-        MRNNTraining.__post_init__(self)
+        DescriberTraining.__post_init__(self)
         TrainOptions.__post_init__(self)
         if not (self.whole_images or self.segments):
             raise ConfigurationError("--no-whole-images leaves nothing to learn: name a segments table by --segments")
 
     @property
-    def training(self) -> MRNNTraining:
+    def training(self) -> DescriberTraining:
         """The part that makes the model what it is."""
-        return MRNNTraining(**{field.name: getattr(self, field.name) for field in fields(MRNNTraining)})
+        values = {field.name: getattr(self, field.name) for field in fields(DescriberTraining)}
+        values["start"] = self.start and everywhere(self.start, "--start")
+        return DescriberTraining(**values)
 
 
 def train_mrnn(argv: Sequence[str] | None = None) -> int:
     """Train the model that `argv` asks for, and return the exit status."""
-    about = "Trains the Multimodal RNN on captions and inferred phrases, and writes its folder."
-    options = parse(Options, argv, prog=PROG, description=about)
+    about = "Trains a describer on captions and inferred phrases, and writes its folder."
+    options = parse(Options, argv, prog=PROG, description=about, recipes=describer.RECIPES)
     regions, captions = open_table(options.regions, "regions"), open_table(options.captions, "captions")
     for split in (options.train_split, options.validation_split):
         captions_of(captions, split)  # it refuses a split that has none
@@ -56,8 +62,10 @@ def train_mrnn(argv: Sequence[str] | None = None) -> int:
     segments = open_table(options.segments, "segments") if options.segments else None
     if segments:
         facts["segments"] = segments.facts()
-    data = MRNNData(regions.url, captions.url, segments.url if segments else "")
-    return train_model(STAGE, "mrnn", mrnn.train_mrnn, options.training, data, facts, options)
+    if options.start:
+        facts["start"] = model_facts(options.training.start, "describer")
+    data = DescriberData(regions.url, captions.url, segments.url if segments else "")
+    return train_model(STAGE, "describer", describer.train_describer, options.training, data, facts, options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

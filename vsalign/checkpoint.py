@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,15 +17,21 @@ from torch import Tensor, nn
 
 from vsalign.alignment import AlignmentModel, AlignmentModelConfig, SentenceReader
 from vsalign.errors import ConfigurationError, MissingInputError, ModelError
-from vsalign.generation.mrnn import MRNN, MRNNConfig
+from vsalign.generation import DESCRIBERS, DescriberConfig, DescriberNetwork
 from vsalign.model_card import model_card
 from vsalign.regions.detector import Detector, DetectorConfig
 from vsalign.storage import Folder
 from vsalign.text import Vocabulary
 
-KINDS: dict[str, tuple[type[Any], type[Any]]] = {
+
+
+def _describer(feature_dim: int, vocabulary_size: int, config: DescriberConfig) -> DescriberNetwork:
+    return DESCRIBERS[config.describer](feature_dim, vocabulary_size, config)
+
+
+KINDS: dict[str, tuple[Callable[..., Any], type[Any]]] = {
     "alignment": (AlignmentModel, AlignmentModelConfig),
-    "mrnn": (MRNN, MRNNConfig),
+    "describer": (_describer, DescriberConfig),
 }
 CONFIG, WEIGHTS, VOCABULARY, CARD = "config.json", "model.safetensors", "vocabulary.json", "model_card.md"
 BACKBONE = "backbone.safetensors"
@@ -45,7 +51,7 @@ class LoadedModel:
     url: str
     kind: str
     model: Any
-    """AlignmentModel or MRNN, in evaluation mode."""
+    """AlignmentModel or DescriberNetwork, in evaluation mode."""
     vocabulary: Vocabulary
     extractor: dict[str, Any]
     """Identity of the extractor whose features it was trained on."""

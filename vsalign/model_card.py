@@ -10,7 +10,7 @@ def model_card(config: dict[str, Any], unsaid: str) -> str:
     """The card of a model folder's configuration; terms that are `unsaid` are left out."""
     names = {
         "alignment": "Alignment model (regions and words in one space)",
-        "mrnn": "Multimodal RNN (descriptions)",
+        "describer": "Describer (sentences of images and regions)",
         "detector": "Detector (boxes of what captions name)",
     }
     training = json.dumps(config["training"], indent=1)

@@ -26,7 +26,7 @@ from vsalign import tables
 from vsalign.alignment import AlignmentModel, AlignmentModelConfig
 from vsalign.checkpoint import save_model
 from vsalign.datasets.scenes.files import split_of, write_scenes
-from vsalign.generation import MRNN, MRNNConfig
+from vsalign.generation import MRNN, DescriberConfig
 from vsalign.images import ImageInput, list_images, read_images
 from vsalign.regions import ExtractorConfig, build_extractor
 from vsalign.regions.extract import ExtractOptions, extract_shard
@@ -103,8 +103,8 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
     alignment = AlignmentModel(extractor["dim"], len(vocabulary), AlignmentModelConfig(h=16, hidden=16, word_dim=8))
     save_model(made.alignment, "alignment", alignment, vocabulary, extractor, {})
     for url in (made.mrnn, made.region_mrnn):
-        mrnn = MRNN(extractor["dim"], len(vocabulary), MRNNConfig(hidden=16, word_dim=8))
-        save_model(url, "mrnn", mrnn, vocabulary, extractor, {})
+        mrnn = MRNN(extractor["dim"], len(vocabulary), DescriberConfig(hidden=16, word_dim=8))
+        save_model(url, "describer", mrnn, vocabulary, extractor, {})
     return made
 
 

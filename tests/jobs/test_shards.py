@@ -23,7 +23,7 @@ from vsalign import tables
 from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
 from vsalign.alignment.placing import Placing
 from vsalign.checkpoint import LoadedModel, load_model, save_model
-from vsalign.generation import MRNN, DecodeOptions, MRNNConfig
+from vsalign.generation import MRNN, DecodeOptions, DescriberConfig
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard, regions_of_shard
 from vsalign.regions import ExtractorFiles
 from vsalign.storage import Output, Stage, TableReader
@@ -144,7 +144,7 @@ def test_killed_captioning_equals_the_tables_of_regions_described_without_ray(
     }
     # The road's regions table was extracted in shards of three too; without the shard that lost a picture, the
     # batches are the same ones.
-    models = [load_model(url, "mrnn") for url in (road.mrnn, road.region_mrnn)]
+    models = [load_model(url, "describer") for url in (road.mrnn, road.region_mrnn)]
     options = DescribeOptions(DecodeOptions(beam=3, max_words=6), max_regions=4)
     whole, region = ((model.model, model.vocabulary) for model in models)
     describer = Describer(whole, region, options)
@@ -185,16 +185,16 @@ if LONG:
 def stranger(road: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Models whose features are of another extractor."""
     root = tmp_path_factory.mktemp("stranger")
-    known = load_model(road.mrnn, "mrnn")
+    known = load_model(road.mrnn, "describer")
     other = {**known.extractor, "input_size": 448}
-    save_model(str(root / "mrnn"), "mrnn", known.model, known.vocabulary, other, {})
+    save_model(str(root / "mrnn"), "describer", known.model, known.vocabulary, other, {})
     aligned = load_model(road.alignment, "alignment")
     save_model(str(root / "alignment"), "alignment", aligned.model, aligned.vocabulary, other, {})
     given = {**known.extractor, "name": "given", "top_k": 19}
-    save_model(str(root / "given"), "mrnn", known.model, known.vocabulary, given, {})
+    save_model(str(root / "given"), "describer", known.model, known.vocabulary, given, {})
     unknown = {"name": "detectron9", "dim": 6}
-    small = MRNN(6, 6, MRNNConfig(hidden=2, word_dim=2))
-    save_model(str(root / "unknown"), "mrnn", small, Vocabulary(["a", "b"]), unknown, {})
+    small = MRNN(6, 6, DescriberConfig(hidden=2, word_dim=2))
+    save_model(str(root / "unknown"), "describer", small, Vocabulary(["a", "b"]), unknown, {})
     return {name.upper(): str(root / name) for name in ("mrnn", "alignment", "given", "unknown")}
 
 

@@ -19,11 +19,11 @@ from jobs import train_alignment, train_mrnn
 from vsalign.alignment import AlignmentModelConfig
 from vsalign.checkpoint import LoadedModel, load_model
 from vsalign.errors import ConfigurationError
-from vsalign.generation import MRNNConfig
+from vsalign.generation import DescriberConfig
 from vsalign.options import parse
 from vsalign.training import alignment, mrnn
 from vsalign.training.alignment import AlignmentData, AlignmentTraining
-from vsalign.training.mrnn import MRNNData, MRNNTraining
+from vsalign.training.describer import DescriberData, DescriberTraining
 
 EPOCHS = 8
 SCHEDULE = ["--epochs", str(EPOCHS), "--batch-size", "20", "--warmup", "5", "--min-count", "3", "--patience", "8"]
@@ -40,9 +40,9 @@ def train_here(stage: str, road: Any, folder: Path) -> LoadedModel:
         config = AlignmentTraining(model=AlignmentModelConfig(h=16, hidden=16, word_dim=8), **OPTIONS)
         alignment.train_alignment(config, AlignmentData(road.regions, road.captions), *arguments)
         return load_model(str(folder / "direct"), "alignment")
-    mrnn_config = MRNNTraining(model=MRNNConfig(hidden=16, word_dim=8), **OPTIONS)
-    mrnn.train_mrnn(mrnn_config, MRNNData(road.regions, road.captions), *arguments)
-    return load_model(str(folder / "direct"), "mrnn")
+    mrnn_config = DescriberTraining(model=DescriberConfig(hidden=16, word_dim=8), **OPTIONS)
+    describer.train_describer(mrnn_config, DescriberData(road.regions, road.captions), *arguments)
+    return load_model(str(folder / "direct"), "describer")
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_a_killed_worker_goes_on_to_the_undisturbed_weights(
     os.kill(worker, signal.SIGKILL)
     status, out, said = job.finish()
     assert status == 0, said
-    same(load_model(output, "mrnn"), expected)
+    same(load_model(output, "describer"), expected)
 
 
 @pytest.mark.parametrize(

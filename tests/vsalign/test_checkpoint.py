@@ -25,7 +25,7 @@ from vsalign.checkpoint import (
     save_model,
 )
 from vsalign.errors import MissingInputError, ModelError
-from vsalign.generation import MRNN, MRNNConfig
+from vsalign.generation import MRNN, DescriberConfig
 from vsalign.regions.detector import Detector, DetectorConfig
 from vsalign.regions.rcnn_lite import default_detector
 from vsalign.storage import Folder
@@ -42,7 +42,7 @@ def model_of(kind: str) -> Any:
         model: Any = AlignmentModel(4, len(WORDS), AlignmentModelConfig(h=6, hidden=5, word_dim=3))
         model.regions.standardise(torch.randn(4), 2.5)
     else:
-        model = MRNN(4, len(WORDS), MRNNConfig(hidden=5, word_dim=3))
+        model = MRNN(4, len(WORDS), DescriberConfig(hidden=5, word_dim=3))
         model.standardise(torch.randn(4), 2.5)
     return model
 
@@ -96,9 +96,9 @@ def test_config_is_removed_first_and_written_last(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_model_saved_over_another_is_the_new_one(folder: Path) -> None:
-    save_model(str(folder), "mrnn", model_of("mrnn"), WORDS, EXTRACTOR, TRAINING)
+    save_model(str(folder), "describer", model_of("mrnn"), WORDS, EXTRACTOR, TRAINING)
 
-    assert load_model(str(folder), "mrnn").kind == "mrnn"
+    assert load_model(str(folder), "describer").kind == "mrnn"
 
 
 def test_no_model_at_all_is_said_plainly(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def _nearest(regions: TableReader, train: list[Caption], references: dict[str, l
     import torch
 
     from vsalign.generation.baselines import nearest_captions
-    from vsalign.training.mrnn import whole_image_features
+    from vsalign.training.describer import whole_image_features
 
     texts: dict[str, list[str]] = {}
     for caption in train:

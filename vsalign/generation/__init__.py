@@ -1,6 +1,21 @@
-"""Descriptions of images and regions: the Multimodal RNN, beam search, the nearest-neighbour baseline."""
+"""Descriptions of images and regions: two describers, beam search and sampling, the nearest-neighbour baseline."""
 
-from vsalign.generation.decode import DecodeOptions, Sentences, beam_search
-from vsalign.generation.mrnn import MRNN, MRNNConfig
+from vsalign.generation.attention import Attention
+from vsalign.generation.decode import DecodeOptions, Sentences, beam_search, n_best
+from vsalign.generation.mrnn import MRNN
+from vsalign.generation.network import DescriberConfig, DescriberNetwork
 
-__all__ = ["MRNN", "DecodeOptions", "MRNNConfig", "Sentences", "beam_search"]
+DESCRIBERS: dict[str, type[DescriberNetwork]] = {"mrnn": MRNN, "attention": Attention}
+"""By DescriberConfig.describer."""
+
+__all__ = [
+    "DESCRIBERS",
+    "MRNN",
+    "Attention",
+    "DecodeOptions",
+    "DescriberConfig",
+    "DescriberNetwork",
+    "Sentences",
+    "beam_search",
+    "n_best",
+]

@@ -12,7 +12,7 @@ import torch
 from vsalign import tables
 from vsalign.errors import ConfigurationError, InputError, Reason
 from vsalign.generation.decode import DecodeOptions, beam_search
-from vsalign.generation.mrnn import MRNN
+from vsalign.generation.network import DescriberNetwork
 from vsalign.images import ReadImage
 from vsalign.regions.base import Regions, to_float16
 from vsalign.regions.extract import Extracted
@@ -22,6 +22,8 @@ from vsalign.text import Vocabulary
 
 HYPOTHESES = 2048
 """Hypotheses that one search holds: their next words' probabilities take 4 bytes a word of the vocabulary each."""
+ENCODED = 256
+"""Images whose features are encoded at once."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,12 @@ class Sentence:
 
 
 class Describer:
-    """Two Multimodal RNNs at work on images: one for the whole image, one (or the same) for its regions."""
+    """Two describers at work on images: one for the whole image, one (or the same) for its regions."""
 
     def __init__(
         self,
-        whole: tuple[MRNN, Vocabulary],
-        regions: tuple[MRNN, Vocabulary] | None = None,
+        whole: tuple[DescriberNetwork, Vocabulary],
+        regions: tuple[DescriberNetwork, Vocabulary] | None = None,
         options: DescribeOptions | None = None,
     ) -> None:
         self.whole, self.regions = whole, regions or whole
@@ -68,31 +70,56 @@ class Describer:
 
     def describe(self, images: Sequence[Extracted]) -> list[dict[str, Any]]:
         """Rows of the descriptions table, in order; region 0, the whole image, has the caption and is not repeated."""
-        captions = self._sentences(self.whole, [image.regions.features[:1] for image in images], self.options.decode)
+        features = [image.regions.features for image in images]
+        captions = sentences_of(*self.whole, features, [range(1)] * len(images), self.options.decode)
         described = slice(1, 1 + self.options.max_regions)
-        phrases = self._sentences(
-            self.regions,
-            [image.regions.features[described] for image in images],
-            replace(self.options.decode, beam=self.options.region_beam),
-        )
+        own = [range(len(each))[described] for each in features]
+        for_regions = replace(self.options.decode, beam=self.options.region_beam)
+        phrases = sentences_of(*self.regions, features, own, for_regions)
         return [
             _row(image, caption, image.regions.boxes[described], image.regions.scores[described], regions)
             for image, (caption,), regions in zip(images, captions, phrases, strict=True)
         ]
 
-    def _sentences(
-        self, model: tuple[MRNN, Vocabulary], features: Sequence[np.ndarray], options: DecodeOptions
-    ) -> list[list[Sentence]]:
-        """A sentence for each feature vector, by image: all of a batch's vectors are searched together."""
-        network, vocabulary = model
-        vectors = torch.from_numpy(np.concatenate(features).astype(np.float32))
-        found: list[Sentence] = []
-        for part in vectors.split(max(1, HYPOTHESES // options.beam)) if len(vectors) else ():
-            words, log_probs, finished = beam_search(network, part, options)
+
+def sentences_of(
+    network: DescriberNetwork,
+    vocabulary: Vocabulary,
+    features: Sequence[np.ndarray],
+    described: Sequence[Sequence[int]],
+    options: DecodeOptions,
+) -> list[list[Sentence]]:
+    """A sentence for each of the `described` regions of each image; features (n, D) of each image's regions.
+
+    Images are encoded once, ENCODED at a time, and their views searched together, HYPOTHESES at a time.
+    """
+    found: list[list[Sentence]] = []
+    network.eval()
+    for start in range(0, len(features), ENCODED):
+        some = slice(start, start + ENCODED)
+        with torch.inference_mode():
+            context = network.encode(*padded(features[some], network.mean.device))
+        rows = [row for row, regions in enumerate(described[some]) for _ in regions]
+        regions = [region for each in described[some] for region in each]
+        sentences: list[Sentence] = []
+        step = max(1, HYPOTHESES // options.beam)
+        for first in range(0, len(rows), step):
+            own = torch.tensor(rows[first : first + step], device=network.mean.device)
+            which = torch.tensor(regions[first : first + step], device=network.mean.device)
+            words, log_probs, finished = beam_search(network, tuple(each[own] for each in context), which, options)
             texts = [" ".join(vocabulary.decode(ids)) for ids in words]
-            found += map(Sentence, texts, log_probs, finished)
-        sentences = iter(found)
-        return [[next(sentences) for _ in each] for each in features]
+            sentences += map(Sentence, texts, log_probs, finished)
+        each_one = iter(sentences)
+        found += [[next(each_one) for _ in each] for each in described[some]]
+    return found
+
+
+def padded(features: Sequence[np.ndarray], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (n_i, D) of images -> (B, R, D), zeros where there is no region, and the mask (B, R)."""
+    parts = [torch.from_numpy(np.array(each)) for each in features]
+    together = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
+    counts = torch.tensor([len(each) for each in parts])
+    return together.to(device), (torch.arange(together.shape[1]) < counts[:, None]).to(device)
 
 
 def _row(

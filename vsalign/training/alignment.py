@@ -40,7 +40,7 @@ from vsalign.training.texts import caption_texts, captions_of
 from vsalign.training.word_vectors import mean_states, teacher_of, word_vectors
 from vsalign.training.workers import worker
 
-RECIPES = Path(__file__).with_name("recipes")
+RECIPES = Path(__file__).with_name("recipes") / "alignment"
 """Of settings that belong together: YAML files of AlignmentTraining's fields."""
 
 
@@ -147,7 +147,8 @@ def train_alignment(
         stream = PairStream(regions, texts, seed=config.seed, window_images=config.window_images)
         vectors = mean_states(texts) if teacher else word_vectors(config, vocabulary)
         model = new_model(config, stream, len(vocabulary), vectors, teacher, running)
-        state = TrainingState(model, optimiser_of(config, model), fingerprint(config, data, vocabulary, stream))
+        made_of = fingerprint(config, data, vocabulary, stream)
+        state = TrainingState(model, optimiser_of(config, model), made_of, config.average)
         if resume is not None:
             state.load(resume)
 

@@ -100,7 +100,7 @@ def train_detector(
     detector = Detector(DetectorConfig(**{**asdict(config.model), "maps": map_channels(backbone.network)}))
     optimiser = torch.optim.AdamW(detector.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     made_of = repr((asdict(config), asdict(data), train_ids, backbone.identity()))
-    state = TrainingState(detector, optimiser, hashlib.sha256(made_of.encode()).hexdigest())
+    state = TrainingState(detector, optimiser, hashlib.sha256(made_of.encode()).hexdigest(), config.average)
     if resume is not None:
         state.load(resume)
     with tempfile.TemporaryDirectory(dir=work.parent) as scratch:

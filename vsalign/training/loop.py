@@ -98,17 +98,20 @@ class Training:
             self._epoch(curves)
             metrics = {"epoch": state.epoch, **state.means()}
             figure = -math.inf
-            if self.rank == 0:
-                state.model.eval()
-                figure, figures = validate()
-                metrics |= figures
-                if curves:
-                    curves.add(self.config.validation_split, figures, self.step)
-            figure = from_first_worker(figure)
-            if math.isnan(figure):
-                raise VsalignError(f"the validation figure of epoch {state.epoch} is no number: {AGAINST_DIVERGENCE}")
-            metrics["seconds"] = time.monotonic() - started
-            state.note(figure, metrics)
+            with state.averaged():
+                if self.rank == 0:
+                    state.model.eval()
+                    figure, figures = validate()
+                    metrics |= figures
+                    if curves:
+                        curves.add(self.config.validation_split, figures, self.step)
+                figure = from_first_worker(figure)
+                if math.isnan(figure):
+                    raise VsalignError(
+                        f"the validation figure of epoch {state.epoch} is no number: {AGAINST_DIVERGENCE}"
+                    )
+                metrics["seconds"] = time.monotonic() - started
+                state.note(figure, metrics)
             self._checkpoint(metrics, curves)
 
     def _epoch(self, curves: Curves | None) -> None:

@@ -31,6 +31,8 @@ class Schedule:
     """The split that is learned from; the vocabulary comes from it alone."""
     validation_split: str = "tune"
     """The split whose figure chooses the epoch that is kept."""
+    average: float = 0.0
+    """A running mean of the weights, which keeps this share a step, is what is measured and kept; 0: the weights are."""
     patience: int
     """Epochs without a better figure after which training stops."""
     seed: int = 0
@@ -40,6 +42,8 @@ class Schedule:
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}: give at least 1")
+        if not 0 <= self.average < 1:
+            raise ConfigurationError(f"average is {self.average}: it lies in [0, 1)")
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}: it must be above 0")

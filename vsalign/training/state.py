@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,14 @@ class TrainingState:
     seed, the epoch, the step and the worker.
     """
 
-    def __init__(self, model: nn.Module, optimiser: torch.optim.Optimizer, fingerprint: str) -> None:
-        self.model, self.optimiser, self.fingerprint = model, optimiser, fingerprint
+    def __init__(
+        self, model: nn.Module, optimiser: torch.optim.Optimizer, fingerprint: str, average: float = 0.0
+    ) -> None:
+        self.model, self.optimiser, self.fingerprint, self.average = model, optimiser, fingerprint, average
+        self.mean: list[torch.Tensor] = [each.detach().clone() for each in model.parameters()] if average else []
+        """The running mean of the parameters, which keeps the share `average` a step; empty where that is 0."""
+        self.taken = 0
+        """Steps in it."""
         self.epoch = 0
         """Epochs that are done."""
         self.step = 0
@@ -43,11 +50,31 @@ class TrainingState:
     def add(self, figures: Mapping[str, float]) -> None:
         """Count a step as done, with what it told."""
         self.step += 1
+        if self.mean:
+            self.taken += 1
+            share = max(1 - self.average, 1 / self.taken)  # of the first steps a plain mean, not one of random weights
+            torch._foreach_lerp_(self.mean, [each.detach() for each in self.model.parameters()], share)
         self.sums = {name: self.sums.get(name, 0.0) + value for name, value in figures.items()}
 
     def means(self) -> dict[str, float]:
         """Of what the epoch's steps told."""
         return {name: value / self.step for name, value in self.sums.items()}
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """With the mean weights in the model's place, where they are taken."""
+        own = [each.detach().clone() for each in self.model.parameters()] if self.mean else []
+        self._put(self.mean)
+        try:
+            yield
+        finally:
+            self._put(own)
+
+    @torch.no_grad()
+    def _put(self, weights: list[torch.Tensor]) -> None:
+        if weights:
+            for parameter, weight in zip(self.model.parameters(), weights, strict=True):
+                parameter.copy_(weight)
 
     def note(self, figure: float, metrics: dict[str, float]) -> bool:
         """Count an epoch as done, keeping its weights where its figure is the best so far; whether it is."""
@@ -78,6 +105,8 @@ class TrainingState:
                 "best_epoch": self.best_epoch,
                 "best_weights": self.best_weights,
                 "history": self.history,
+                "mean": self.mean,
+                "taken": self.taken,
             },
             buffer,
         )
@@ -108,6 +137,10 @@ class TrainingState:
         self.epoch, self.best, self.best_epoch = saved["epoch"], saved["best"], saved["best_epoch"]
         self.step, self.sums = saved["step"], saved["sums"]
         self.best_weights, self.history = saved["best_weights"], saved["history"]
+        self.taken = saved["taken"]
+        with torch.no_grad():
+            for own, kept in zip(self.mean, saved["mean"], strict=True):
+                own.copy_(kept)
 
 
 def fingerprint(config: Any, data: Any, vocabulary: Vocabulary, stream: PairStream) -> str:

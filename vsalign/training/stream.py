@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -56,6 +56,8 @@ class Batch:
     """(B, T) int64, PAD behind the end."""
     lengths: Tensor
     """(B,) int64."""
+    described: Tensor
+    """(B,) int64: which of its regions each text describes."""
     image_keys: Tensor
     """(B,) int64, equal for the same image."""
     text_keys: Tensor
@@ -86,8 +88,9 @@ def key_of(text: str) -> int:
 class PairStream:
     """All (image, text) pairs whose image is in the regions table; iterate with `epoch`.
 
-    texts: the texts of each image_id. `left_out` counts the images of `texts` that the table lacks. With
-    `described_alone` a text comes with the feature of the region it describes, without with all of its image's.
+    texts: the texts of each image_id. `left_out` counts the images of `texts` that the table lacks. shown: whether a
+    text comes with the features of all regions of its image, of the described one alone, or of the whole image (region
+    0) and, behind it, the described one where that is another.
     Raises ConfigurationError where no pair is left.
     """
 
@@ -98,10 +101,10 @@ class PairStream:
         *,
         seed: int,
         window_images: int = 8192,
-        described_alone: bool = False,
+        shown: Literal["all", "described", "whole"] = "all",
     ) -> None:
         self.regions, self.texts, self.seed, self.window_images = regions, texts, seed, window_images
-        self.described_alone = described_alone
+        self.shown = shown
         self.dim = int(regions.schema.metadata[b"feature_dim"])
         self.image_ids: list[list[str]] = []
         """Of each row group, the ids of its images that have texts."""
@@ -190,7 +193,9 @@ class PairStream:
                 f"{image_id}: a text describes region {text.region}, the regions table has {len(features)}: "
                 "are segments and regions of the same extraction?"
             )
-        return features[text.region : text.region + 1] if self.described_alone else features
+        if self.shown == "all":
+            return features
+        return features[sorted({0, text.region})] if self.shown == "whole" else features[text.region : text.region + 1]
 
     def _windows(self, epoch: int) -> Iterator[tuple[list[int], list[tuple[str, Text]]]]:
         rng = np.random.default_rng([self.seed, epoch])
@@ -223,8 +228,8 @@ class PairStream:
         return found
 
     def _most(self, image_id: str) -> int | None:
-        """How many of an image's features are kept: with `described_alone`, as many as its texts reach."""
-        return 1 + max(0, *(text.region for text in self.texts[image_id])) if self.described_alone else None
+        """How many of an image's features are kept: unless all are shown, as many as its texts reach."""
+        return None if self.shown == "all" else 1 + max(0, *(text.region for text in self.texts[image_id]))
 
 
 def batched(pairs: Iterable[Pair], size: int) -> Iterator[Batch]:
@@ -249,6 +254,7 @@ def collate(pairs: Sequence[Pair]) -> Batch:
         torch.from_numpy(mask),
         torch.from_numpy(words),
         torch.tensor([len(text.words) for _, text, _ in pairs]),
+        torch.tensor([min(text.region, len(feature) - 1) for _, text, feature in pairs]),
         torch.tensor([key_of(image_id) for image_id, _, _ in pairs]),
         torch.tensor([text.key for _, text, _ in pairs]),
         torch.from_numpy(np.concatenate(read)) if read else None,

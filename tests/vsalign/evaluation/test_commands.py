@@ -19,7 +19,7 @@ from vsalign.datasets import PhraseTruth
 from vsalign.evaluation.alignment_commands import _of_other_images
 from vsalign.evaluation.commands import boxes_and_sizes
 from vsalign.evaluation.retrieval import phrase_regions
-from vsalign.generation import MRNN, MRNNConfig
+from vsalign.generation import MRNN, DescriberConfig
 from vsalign.storage import TableReader
 from vsalign.training.texts import captions_of
 
@@ -207,7 +207,7 @@ def test_a_split_without_captions_and_a_model_of_another_kind_are_refused(
 ) -> None:
     assert files.evaluate("ranking", *files.aligned, "--split", "val")[0] == 2
     assert "no captions of the split 'val': it has dev (8), train (8)" in one_sentence(capsys)
-    describer = MRNN(DIM, len(VOCABULARY), MRNNConfig(hidden=4, word_dim=3))
-    save_model(os.fspath(files.folder / "mrnn"), "mrnn", describer, VOCABULARY, IDENTITY, {})
+    describer = MRNN(DIM, len(VOCABULARY), DescriberConfig(hidden=4, word_dim=3))
+    save_model(os.fspath(files.folder / "mrnn"), "describer", describer, VOCABULARY, IDENTITY, {})
     assert files.evaluate("ranking", *files.aligned[:4], "--model", str(files.folder / "mrnn"))[0] == 2
     assert "'mrnn' where 'alignment' is needed" in one_sentence(capsys)

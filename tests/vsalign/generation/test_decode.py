@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vsalign.errors import ConfigurationError
-from vsalign.generation import MRNN, DecodeOptions, MRNNConfig, beam_search
+from vsalign.generation import MRNN, DecodeOptions, DescriberConfig, beam_search
 from vsalign.text import END, PAD, START, UNK
 
 SPECIAL = {PAD, START, END, UNK}
@@ -21,7 +21,7 @@ D = 3
 def mrnn(vocabulary: int = 7, seed: int = 0, end: float = 0.0) -> MRNN:
     """A random model; the greater `end`, the sooner it ends."""
     torch.manual_seed(seed)
-    model = MRNN(D, vocabulary, MRNNConfig(hidden=5, word_dim=4)).eval()
+    model = MRNN(D, vocabulary, DescriberConfig(hidden=5, word_dim=4)).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.8)
     with torch.no_grad():

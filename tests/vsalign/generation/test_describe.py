@@ -12,7 +12,7 @@ import torch
 
 from vsalign import tables
 from vsalign.errors import ConfigurationError, InputError, Reason
-from vsalign.generation import MRNN, DecodeOptions, MRNNConfig, beam_search
+from vsalign.generation import MRNN, DecodeOptions, DescriberConfig, beam_search
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard, regions_of_shard
 from vsalign.images import ReadImage
 from vsalign.regions import Regions
@@ -26,7 +26,7 @@ WORDS = Vocabulary(["dog", "red", "ball", "runs", "a"])
 
 def network(seed: int) -> MRNN:
     torch.manual_seed(seed)
-    return MRNN(DIM, len(WORDS), MRNNConfig(hidden=8, word_dim=4)).eval()
+    return MRNN(DIM, len(WORDS), DescriberConfig(hidden=8, word_dim=4)).eval()
 
 
 def image(number: int, regions: int = 4) -> Extracted:

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from vsalign.errors import ConfigurationError
-from vsalign.generation import MRNN, MRNNConfig
+from vsalign.generation import MRNN, DescriberConfig
 from vsalign.text import START
 
 
 def mrnn(seed: int = 0) -> MRNN:
     """An M-RNN in float64 whose weights are all random, and that has seen features of some mean and scale."""
     torch.manual_seed(seed)
-    model = MRNN(4, 9, MRNNConfig(hidden=6, word_dim=5, dropout=0.5)).double().eval()
+    model = MRNN(4, 9, DescriberConfig(hidden=6, word_dim=5, dropout=0.5)).double().eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     model.standardise(torch.randn(4), 1.7)
@@ -85,4 +85,4 @@ def test_dropout_is_off_when_evaluating_and_on_when_training() -> None:
 @pytest.mark.parametrize("sizes", [{"hidden": 0}, {"word_dim": -1}, {"dropout": 1.0}, {"dropout": -0.1}])
 def test_impossible_sizes_are_refused(sizes: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match=str(next(iter(sizes.values())))):
-        MRNNConfig(**sizes)  # type: ignore[arg-type]
+        DescriberConfig(**sizes)  # type: ignore[arg-type]

@@ -15,9 +15,9 @@ import torch
 
 from vsalign.alignment import AlignmentModelConfig
 from vsalign.checkpoint import load_model
-from vsalign.generation import MRNNConfig
+from vsalign.generation import DescriberConfig
 from vsalign.training.alignment import AlignmentData, AlignmentTraining, train_alignment
-from vsalign.training.mrnn import MRNNData, MRNNTraining, train_mrnn
+from vsalign.training.describer import DescriberData, DescriberTraining, train_mrnn
 
 WORKER = Path(__file__).with_name("training_worker.py")
 SECONDS = 100
@@ -32,8 +32,8 @@ ALIGNMENT = AlignmentTraining(
     warmup=1,
     min_count=1,
 )
-MODEL = MRNNConfig(hidden=8, word_dim=6, dropout=0.0)
-MRNN = MRNNTraining(model=MODEL, epochs=EPOCHS, batch_size=8, learning_rate=0.01, warmup=1, min_count=1)
+MODEL = DescriberConfig(hidden=8, word_dim=6, dropout=0.0)
+MRNN = DescriberTraining(model=MODEL, epochs=EPOCHS, batch_size=8, learning_rate=0.01, warmup=1, min_count=1)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def by_one(pictures: Any, tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
     tables = pictures.regions, pictures.captions
     train_alignment(ALIGNMENT, AlignmentData(*tables), str(folder / "alignment"), folder, report)
-    train_mrnn(MRNN, MRNNData(*tables), str(folder / "mrnn"), folder, report)
+    train_mrnn(MRNN, DescriberData(*tables), str(folder / "mrnn"), folder, report)
     return Trained(folder, [{"reported": reported}])
 
 

@@ -17,9 +17,9 @@ import torch.distributed as dist
 
 from vsalign.alignment import AlignmentModelConfig
 from vsalign.errors import VsalignError
-from vsalign.generation import MRNNConfig
+from vsalign.generation import DescriberConfig
 from vsalign.training.alignment import AlignmentData, AlignmentTraining, train_alignment
-from vsalign.training.mrnn import MRNNData, MRNNTraining, train_mrnn
+from vsalign.training.describer import DescriberData, DescriberTraining, train_mrnn
 
 
 def main(rank: int, rendezvous: str, folder: Path, alignment: str, mrnn: str, tables: list[str]) -> None:
@@ -35,9 +35,9 @@ def main(rank: int, rendezvous: str, folder: Path, alignment: str, mrnn: str, ta
     aligned = AlignmentTraining(
         **{**settings["alignment"], "model": AlignmentModelConfig(**settings["alignment"]["model"])}
     )
-    said = MRNNTraining(**{**settings["mrnn"], "model": MRNNConfig(**settings["mrnn"]["model"])})
+    said = DescriberTraining(**{**settings["mrnn"], "model": DescriberConfig(**settings["mrnn"]["model"])})
     train_alignment(aligned, AlignmentData(regions, captions), str(folder / "alignment"), folder, report)
-    train_mrnn(said, MRNNData(regions, captions), str(folder / "mrnn"), folder, report)
+    train_mrnn(said, DescriberData(regions, captions), str(folder / "mrnn"), folder, report)
     refusal = ""
     try:
         own = AlignmentData(regions, other if rank else captions)

@@ -14,12 +14,12 @@ import torch
 
 from vsalign.checkpoint import load_model
 from vsalign.errors import ConfigurationError, ModelError, TableError, WrongExtractorError
-from vsalign.generation import MRNN, DecodeOptions, MRNNConfig, beam_search
+from vsalign.generation import MRNN, DecodeOptions, DescriberConfig, beam_search
 from vsalign.storage import TableReader
 from vsalign.text import END, PAD, START
-from vsalign.training.mrnn import (
-    MRNNData,
-    MRNNTraining,
+from vsalign.training.describer import (
+    DescriberData,
+    DescriberTraining,
     perplexity,
     shifted,
     train_mrnn,
@@ -27,8 +27,8 @@ from vsalign.training.mrnn import (
 )
 from vsalign.training.stream import PairStream, Text, collate
 
-TINY = MRNNTraining(
-    model=MRNNConfig(hidden=32, word_dim=12, dropout=0.0),
+TINY = DescriberTraining(
+    model=DescriberConfig(hidden=32, word_dim=12, dropout=0.0),
     epochs=60,
     batch_size=8,
     learning_rate=0.02,
@@ -48,10 +48,10 @@ def run(record: Callable[[Path], Any]) -> Run:
     """(configuration, tables, folder, segments, checkpoint to resume) -> the reported metrics; see Recorder."""
 
     def train(
-        config: MRNNTraining, tables: Any, folder: Path, segments: str = "", resume: Path | None = None
+        config: DescriberTraining, tables: Any, folder: Path, segments: str = "", resume: Path | None = None
     ) -> list[dict[str, Any]]:
         recorder = record(folder)
-        data = MRNNData(tables.regions, tables.captions, segments)
+        data = DescriberData(tables.regions, tables.captions, segments)
         train_mrnn(config, data, str(folder / "model"), recorder.work, recorder, resume)
         reported: list[dict[str, Any]] = recorder.reported
         return reported
@@ -61,7 +61,7 @@ def run(record: Callable[[Path], Any]) -> Run:
 
 def said(folder: Path, features: np.ndarray, beam: int) -> list[str]:
     """What the trained model says of features (n, D)."""
-    trained = load_model(str(folder / "model"), "mrnn")
+    trained = load_model(str(folder / "model"), "describer")
     found = beam_search(trained.model, torch.from_numpy(features.astype(np.float32)), DecodeOptions(beam, 12))
     assert all(found.finished)
     return [" ".join(trained.vocabulary.decode(words)) for words in found.words]
@@ -108,12 +108,12 @@ def test_a_run_resumed_from_any_epoch_ends_bitwise_as_an_undisturbed_one(
 ) -> None:
     segments = pictures.segments if with_segments else ""
     run(SHORT, pictures, tmp_path / "undisturbed", segments)
-    expected = load_model(str(tmp_path / "undisturbed" / "model"), "mrnn").model.state_dict()
+    expected = load_model(str(tmp_path / "undisturbed" / "model"), "describer").model.state_dict()
 
     for epoch in range(SHORT.epochs):
         folder = tmp_path / f"resumed{epoch}"
         run(SHORT, pictures, folder, segments, tmp_path / "undisturbed" / f"epoch{epoch}")
-        found = load_model(str(folder / "model"), "mrnn").model.state_dict()
+        found = load_model(str(folder / "model"), "describer").model.state_dict()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
@@ -166,7 +166,7 @@ def alone(pictures: Any, texts: dict[str, list[Text]]) -> PairStream:
 @pytest.mark.parametrize("batch_size", [1, 3, 256])
 def test_perplexity_is_over_every_word_of_every_text(pictures: Any, batch_size: int) -> None:
     torch.manual_seed(0)
-    model = MRNN(12, 9, MRNNConfig(hidden=8, word_dim=6))
+    model = MRNN(12, 9, DescriberConfig(hidden=8, word_dim=6))
     texts = {image_id: [Text([4 + n % 5] * (n % 3 + 1), n % 3)] for n, image_id in enumerate(pictures.features)}
     nats, words = 0.0, 0
     model.eval()
@@ -185,7 +185,7 @@ def test_perplexity_is_over_every_word_of_every_text(pictures: Any, batch_size: 
 
 
 def test_a_perplexity_that_no_float_holds_is_infinite(pictures: Any) -> None:
-    model = MRNN(12, 9, MRNNConfig(hidden=8, word_dim=6))
+    model = MRNN(12, 9, DescriberConfig(hidden=8, word_dim=6))
     with torch.no_grad():
         model.W_oh.bias[PAD] = 1e6
     texts = {image_id: [Text([4])] for image_id in pictures.features}

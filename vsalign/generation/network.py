@@ -1,0 +1,104 @@
+"""What every describer is: words one after the other, given the regions of an image, one of which is described."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from vsalign.errors import ConfigurationError
+from vsalign.text import START
+
+Context = tuple[Tensor, ...]
+"""What stays the same over a sentence, each (B, …)."""
+State = tuple[Tensor, ...]
+"""What is carried from word to word, each (B, K, …) for K hypotheses; `logits` reads the first."""
+
+
+@dataclass(frozen=True)
+class DescriberConfig:
+    """The kind of a describer and its sizes."""
+
+    describer: Literal["mrnn", "attention"] = "mrnn"
+    """mrnn: the paper's Multimodal RNN, which sees the described region at its first word. attention: an LSTM that looks
+    at all regions again at every word."""
+    hidden: int = 512
+    """Units of the recurrent layer (the paper's 512)."""
+    word_dim: int = 300
+    """Dimensions of a word vector; attention's output layer has the same vectors."""
+    dropout: float = 0.5
+    """Share of units dropped while training, on every layer but the recurrent one."""
+    whole: bool = False
+    """mrnn: of a region it sees the whole image (region 0) beside; attention sees it in any case."""
+
+    def __post_init__(self) -> None:
+        if min(self.hidden, self.word_dim) < 1 or not 0 <= self.dropout < 1:
+            raise ConfigurationError(
+                f"hidden {self.hidden}, word_dim {self.word_dim}, dropout {self.dropout}: "
+                "sizes are at least 1, dropout lies in [0, 1)"
+            )
+
+    @property
+    def shown(self) -> Literal["described", "whole", "all"]:
+        """Which of an image's features it reads: the described region's, the whole image's beside it, or all."""
+        return "all" if self.describer == "attention" else "whole" if self.whole else "described"
+
+
+class DescriberNetwork(nn.Module, ABC):
+    """Words from features that are standardised by the training set's mean and scale (a fixed affine map)."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, feature_dim: int, vocabulary_size: int, config: DescriberConfig) -> None:
+        super().__init__()
+        self.config, self.feature_dim, self.vocabulary_size = config, feature_dim, vocabulary_size
+        self.register_buffer("mean", torch.zeros(feature_dim))
+        self.register_buffer("scale", torch.ones(()))
+
+    def standardise(self, mean: Tensor, scale: float) -> None:
+        """Set the mean (D,) and the scale of the training features, once, before training."""
+        self.mean.copy_(mean)
+        self.scale.fill_(scale)
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """(..., D), float16 or float32 -> (..., D)."""
+        return (features - self.mean).div_(self.scale)
+
+    @abstractmethod
+    def encode(self, features: Tensor, mask: Tensor) -> Context:
+        """Images: features (B, R, D), mask (B, R), False where there is no region. Done once an image."""
+
+    @abstractmethod
+    def start(self, context: Context, described: Tensor) -> State:
+        """The state after START, of one hypothesis (B, 1, …), where the region `described` (B,) is described."""
+
+    @abstractmethod
+    def step(self, context: Context, state: State, words: Tensor) -> State:
+        """The state after words (B, K), from one of (B, K, …)."""
+
+    @abstractmethod
+    def logits(self, out: Tensor) -> Tensor:
+        """The first of a state, (..., n) -> (..., vocabulary) before the softmax."""
+
+    def forward(self, features: Tensor, mask: Tensor, described: Tensor, words: Tensor, lengths: Tensor) -> Tensor:
+        """Teacher forcing: images as in `encode` and `start`; K texts of each, START w_1 .. w_n (B, K, T), n + 1 (B, K).
+
+        The logits (W, vocabulary) of the W = Σ lengths steps, text by text: padding costs no softmax.
+        """
+        context = self.encode(features, mask)
+        state = tuple(each.expand(-1, words.shape[1], *each.shape[2:]) for each in self.start(context, described))
+        outs = [state[0]]
+        for following in words[:, :, 1:].unbind(2):
+            state = self.step(context, state, following)
+            outs.append(state[0])
+        inside = torch.arange(words.shape[2], device=words.device) < lengths[..., None]
+        return self.logits(torch.stack(outs, 2)[inside])
+
+
+def begun(words: Tensor) -> Tensor:
+    """START for each of (B,): (B, 1)."""
+    return torch.full((len(words), 1), START, device=words.device)
