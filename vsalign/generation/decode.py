@@ -115,7 +115,7 @@ def n_best(
         rows = going.nonzero().squeeze(1)
         if len(rows) < len(going):
             opened, grown, parent, word = opened.only(rows), grown[rows], parent[rows], word[rows]
-        if t == options.max_words:
+        if t == options.max_words or not len(rows):
             pool.give_up(opened)
             break
         opened = advanced(model, opened, grown, parent, word)

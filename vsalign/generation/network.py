@@ -89,14 +89,22 @@ class DescriberNetwork(nn.Module, ABC):
 
         The logits (W, vocabulary) of the W = Σ lengths steps, text by text: padding costs no softmax.
         """
-        context = self.encode(features, mask)
-        state = tuple(each.expand(-1, words.shape[1], *each.shape[2:]) for each in self.start(context, described))
-        outs = [state[0]]
-        for following in words[:, :, 1:].unbind(2):
-            state = self.step(context, state, following)
-            outs.append(state[0])
-        inside = torch.arange(words.shape[2], device=words.device) < lengths[..., None]
-        return self.logits(torch.stack(outs, 2)[inside])
+        views = torch.arange(len(features), device=features.device).repeat_interleave(words.shape[1])
+        words, lengths = words.flatten(0, 1), lengths.flatten()
+        order = lengths.argsort(descending=True, stable=True)
+        context = tuple(each[views[order]] for each in self.encode(features, mask))
+        state = self.start(context, described[views[order]])
+        outs = [state[0][:, 0]]
+        steps = torch.arange(words.shape[1], device=words.device)
+        open_at = (steps < lengths[:, None]).sum(0).tolist()  # how many texts have a word t: longest first
+        for following, count in zip(words[order, 1:].unbind(1), open_at[1:], strict=True):
+            context, state = (tuple(each[:count] for each in some) for some in (context, state))
+            state = self.step(context, state, following[:count, None])
+            outs.append(state[0][:, 0])
+        ends = torch.tensor([0, *open_at], device=words.device).cumsum(0)
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(len(order), device=order.device)
+        return self.logits(torch.cat(outs)[(rank[:, None] + ends[:-1])[steps < lengths[:, None]]])
 
 
 def begun(words: Tensor) -> Tensor:
