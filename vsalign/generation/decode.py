@@ -219,7 +219,7 @@ class Pool:
         # An open hypothesis of probability 0 has banned words: there was nothing else to say.
         length = t * (log_prob[late] > -torch.inf)
         for kept, new in (
-            (self.words, opened.history[late, 0]),
+            (self.words, torch.nn.functional.pad(opened.history[late, 0], (0, self.options.max_words - t))),
             (self.length, length),
             (self.log_prob, log_prob[late]),
             (self.score, torch.full_like(log_prob[late], torch.inf)),
