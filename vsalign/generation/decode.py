@@ -116,7 +116,7 @@ def n_best(
         if len(rows) < len(going):
             opened, grown, parent, word = opened.only(rows), grown[rows], parent[rows], word[rows]
         if t == options.max_words or not len(rows):
-            pool.give_up(opened)
+            pool.give_up(opened, grown[:, 0])
             break
         opened = advanced(model, opened, grown, parent, word)
     return pool.sentences()
@@ -209,12 +209,14 @@ class Pool:
         worst = self.score[views, -1]
         return (worst >= self.compared(open_log_prob, self.options.max_words)) & (worst > -torch.inf)
 
-    def give_up(self, opened: Open) -> None:
-        """At the limit: the best open hypothesis of each view comes first, where no finished sentence is as good."""
+    def give_up(self, opened: Open, longer: Tensor) -> None:
+        """At the limit: the best open hypothesis of each view comes first, where a longer sentence could be the best.
+
+        longer: (B,) log-probabilities of their best continuations.
+        """
         log_prob, t = opened.log_prob[:, 0], opened.history.shape[2]
-        score = self.compared(log_prob, t)
         found = self.score[opened.views, 0]
-        late = ~((found >= score) & (found > -torch.inf))
+        late = ~((found >= self.compared(longer, t)) & (found > -torch.inf))
         views = opened.views[late]
         # An open hypothesis of probability 0 has banned words: there was nothing else to say.
         length = t * (log_prob[late] > -torch.inf)
