@@ -24,7 +24,6 @@ from vsalign.storage import Folder
 from vsalign.text import Vocabulary
 
 
-
 def _describer(feature_dim: int, vocabulary_size: int, config: DescriberConfig) -> DescriberNetwork:
     return DESCRIBERS[config.describer](feature_dim, vocabulary_size, config)
 

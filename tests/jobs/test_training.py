@@ -21,7 +21,7 @@ from vsalign.checkpoint import LoadedModel, load_model
 from vsalign.errors import ConfigurationError
 from vsalign.generation import DescriberConfig
 from vsalign.options import parse
-from vsalign.training import alignment, mrnn
+from vsalign.training import alignment
 from vsalign.training.alignment import AlignmentData, AlignmentTraining
 from vsalign.training.describer import DescriberData, DescriberTraining
 

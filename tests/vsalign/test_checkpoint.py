@@ -63,7 +63,7 @@ def refused(folder: Path | str, kind: str = "alignment") -> str:
     return message
 
 
-@pytest.mark.parametrize("kind", ["alignment", "mrnn"])
+@pytest.mark.parametrize("kind", ["alignment", "describer"])
 @pytest.mark.parametrize("place", ["folder", "memory"])
 def test_a_model_comes_back_bit_for_bit(tmp_path: Path, kind: str, place: str) -> None:
     url = f"memory://checkpoint/{kind}" if place == "memory" else str(tmp_path / "deep" / "model")
@@ -96,9 +96,9 @@ def test_config_is_removed_first_and_written_last(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_model_saved_over_another_is_the_new_one(folder: Path) -> None:
-    save_model(str(folder), "describer", model_of("mrnn"), WORDS, EXTRACTOR, TRAINING)
+    save_model(str(folder), "describer", model_of("describer"), WORDS, EXTRACTOR, TRAINING)
 
-    assert load_model(str(folder), "describer").kind == "mrnn"
+    assert load_model(str(folder), "describer").kind == "describer"
 
 
 def test_no_model_at_all_is_said_plainly(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_folder_without_its_config_is_no_model_yet(folder: Path) -> None:
 
 
 def test_another_kind_of_model_is_refused(folder: Path) -> None:
-    assert "'alignment' where 'mrnn' is needed" in refused(folder, "mrnn")
+    assert "'alignment' where 'describer' is needed" in refused(folder, "describer")
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, VOCABULARY])

@@ -52,7 +52,9 @@ class CiderD:
         penalty = np.exp(-((length - lengths) ** 2) / (2 * SIGMA**2))
         return float((cosines * penalty).mean(0).mean() * 10)
 
-    def _image(self, counted: Sequence[Counter[Gram]]) -> tuple[dict[Gram, list[tuple[int, float]]], np.ndarray, np.ndarray]:
+    def _image(
+        self, counted: Sequence[Counter[Gram]]
+    ) -> tuple[dict[Gram, list[tuple[int, float]]], np.ndarray, np.ndarray]:
         """Of each n-gram the references that have it, with its weight there; norms (LONGEST, n); lengths (n,)."""
         found: dict[Gram, list[tuple[int, float]]] = defaultdict(list)
         squares, lengths = np.zeros((LONGEST, len(counted))), np.zeros(len(counted))

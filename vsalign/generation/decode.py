@@ -122,7 +122,9 @@ def n_best(
     return pool.sentences()
 
 
-def continuations(model: DescriberNetwork, opened: Open, options: DecodeOptions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def continuations(
+    model: DescriberNetwork, opened: Open, options: DecodeOptions
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """log-probabilities of END after each hypothesis (B, K), and the `beam` best words after any of a view's.
 
     These (B, K'), falling, with the hypotheses that they follow and the words.

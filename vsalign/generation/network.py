@@ -95,9 +95,9 @@ class DescriberNetwork(nn.Module, ABC):
         context = tuple(each[views[order]] for each in self.encode(features, mask))
         state = self.start(context, described[views[order]])
         outs = [state[0][:, 0]]
-        steps = torch.arange(words.shape[1], device=words.device)
+        steps = torch.arange(int(lengths.max()), device=words.device)
         open_at = (steps < lengths[:, None]).sum(0).tolist()  # how many texts have a word t: longest first
-        for following, count in zip(words[order, 1:].unbind(1), open_at[1:], strict=True):
+        for following, count in zip(words[order, 1 : len(steps)].unbind(1), open_at[1:], strict=True):
             context, state = (tuple(each[:count] for each in some) for some in (context, state))
             state = self.step(context, state, following[:count, None])
             outs.append(state[0][:, 0])

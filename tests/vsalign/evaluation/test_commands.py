@@ -210,4 +210,4 @@ def test_a_split_without_captions_and_a_model_of_another_kind_are_refused(
     describer = MRNN(DIM, len(VOCABULARY), DescriberConfig(hidden=4, word_dim=3))
     save_model(os.fspath(files.folder / "mrnn"), "describer", describer, VOCABULARY, IDENTITY, {})
     assert files.evaluate("ranking", *files.aligned[:4], "--model", str(files.folder / "mrnn"))[0] == 2
-    assert "'mrnn' where 'alignment' is needed" in one_sentence(capsys)
+    assert "'describer' where 'alignment' is needed" in one_sentence(capsys)

@@ -69,7 +69,9 @@ class Following:
         if words not in self.known:
             self(words[:-1])
             with torch.no_grad():
-                self._remember(words, self.model.step(self.context, self.known[words[:-1]][0], torch.tensor([words[-1:]])))
+                self._remember(
+                    words, self.model.step(self.context, self.known[words[:-1]][0], torch.tensor([words[-1:]]))
+                )
         return self.known[words][1]
 
     def log_prob(self, words: tuple[int, ...]) -> float:

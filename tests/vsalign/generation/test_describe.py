@@ -57,15 +57,21 @@ def rounded(vector: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(vector.astype("<f2").astype("f4"))
 
 
+def view(model: MRNN, feature: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+    """An image of one region."""
+    context = model.encode(feature[None, None], torch.ones(1, 1, dtype=torch.bool))
+    return context, torch.zeros(1, dtype=torch.long)
+
+
+@torch.no_grad()
 def argmax_sentence(model: MRNN, feature: np.ndarray, max_words: int) -> tuple[str, float]:
     """The greedy sentence, a word at a time, and its log-probability."""
-    h = torch.zeros(1, model.config.hidden)
-    word, words, total = START, [], 0.0
-    bias: torch.Tensor | None = model.image_bias(rounded(feature)[None])
+    words: list[str] = []
+    total = 0.0
+    context, described = view(model, rounded(feature))
+    state = model.start(context, described)
     while True:
-        h = model.step(torch.tensor([word]), h, bias)
-        step = model.logits(h).log_softmax(-1)[0]
-        bias = None
+        step = model.logits(state[0]).log_softmax(-1)[0, 0]
         step[[0, START, UNK]] = -torch.inf
         if len(words) == max_words:
             return " ".join(words), total + step[END].item()
@@ -74,6 +80,7 @@ def argmax_sentence(model: MRNN, feature: np.ndarray, max_words: int) -> tuple[s
         if word == END:
             return " ".join(words), total
         words.append(WORDS.words[word])
+        state = model.step(context, state, torch.tensor([[word]]))
 
 
 def test_each_region_and_the_whole_image_get_their_own_models_sentence(tmp_path) -> None:
@@ -83,15 +90,15 @@ def test_each_region_and_the_whole_image_get_their_own_models_sentence(tmp_path)
     rows, _ = describe(tmp_path / "table", images, Describer((whole, WORDS), (region, WORDS), options))
     for row, given in zip(rows, images, strict=True):
         assert (row["image_id"], row["uri"], row["width"], row["height"]) == (given.image_id, given.uri, 20, 10)
-        alone = beam_search(whole, rounded(given.regions.features[0])[None], options.decode)
+        alone = beam_search(whole, *view(whole, rounded(given.regions.features[0])), options.decode)
         assert row["caption"] == " ".join(WORDS.decode(alone.words[0]))
         assert (row["log_prob"], row["finished"]) == (pytest.approx(alone.log_probs[0], abs=1e-5), alone.finished[0])
         assert len(row["regions"]) == min(2, len(given.regions.boxes) - 1)  # region 0 is the caption
         for place, found in enumerate(row["regions"], start=1):
             assert found["box"] == given.regions.boxes[place].tolist()
             assert found["score"] == pytest.approx(float(given.regions.scores[place]))
-            feature = rounded(given.regions.features[place])[None]
-            sentence = beam_search(region, feature, DecodeOptions(beam=2, max_words=6))
+            feature = view(region, rounded(given.regions.features[place]))
+            sentence = beam_search(region, *feature, DecodeOptions(beam=2, max_words=6))
             assert found["caption"] == " ".join(WORDS.decode(sentence.words[0]))
             assert found["log_prob"] == pytest.approx(sentence.log_probs[0], abs=1e-5)
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from vsalign.checkpoint import load_model
+from vsalign.checkpoint import load_model, save_model
 from vsalign.errors import ConfigurationError, ModelError, TableError, WrongExtractorError
-from vsalign.generation import MRNN, DecodeOptions, DescriberConfig, beam_search
+from vsalign.generation import MRNN, DecodeOptions, DescriberConfig
+from vsalign.generation.describe import sentences_of
 from vsalign.storage import TableReader
 from vsalign.text import END, PAD, START
 from vsalign.training.describer import (
@@ -22,7 +23,7 @@ from vsalign.training.describer import (
     DescriberTraining,
     perplexity,
     shifted,
-    train_mrnn,
+    train_describer,
     whole_image_features,
 )
 from vsalign.training.stream import PairStream, Text, collate
@@ -52,7 +53,7 @@ def run(record: Callable[[Path], Any]) -> Run:
     ) -> list[dict[str, Any]]:
         recorder = record(folder)
         data = DescriberData(tables.regions, tables.captions, segments)
-        train_mrnn(config, data, str(folder / "model"), recorder.work, recorder, resume)
+        train_describer(config, data, str(folder / "model"), recorder.work, recorder, resume)
         reported: list[dict[str, Any]] = recorder.reported
         return reported
 
@@ -62,9 +63,10 @@ def run(record: Callable[[Path], Any]) -> Run:
 def said(folder: Path, features: np.ndarray, beam: int) -> list[str]:
     """What the trained model says of features (n, D)."""
     trained = load_model(str(folder / "model"), "describer")
-    found = beam_search(trained.model, torch.from_numpy(features.astype(np.float32)), DecodeOptions(beam, 12))
-    assert all(found.finished)
-    return [" ".join(trained.vocabulary.decode(words)) for words in found.words]
+    views = [feature[None] for feature in features]
+    found = sentences_of(trained.model, trained.vocabulary, views, [[0]] * len(views), DecodeOptions(beam, 12))
+    assert all(sentence.finished for (sentence,) in found)
+    return [sentence.caption for (sentence,) in found]
 
 
 def test_eight_captions_are_learned_by_heart(run: Run, pictures: Any, tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_inputs_and_targets_are_shifted_by_one_word() -> None:
 
 def alone(pictures: Any, texts: dict[str, list[Text]]) -> PairStream:
     """A stream of the texts, each with the region it describes."""
-    return PairStream(TableReader(pictures.regions, "regions"), texts, seed=0, described_alone=True)
+    return PairStream(TableReader(pictures.regions, "regions"), texts, seed=0, shown="described")
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 256])
@@ -172,8 +174,9 @@ def test_perplexity_is_over_every_word_of_every_text(pictures: Any, batch_size: 
     model.eval()
     for image_id, (text,) in texts.items():
         feature = torch.from_numpy(pictures.features[image_id][text.region].astype(np.float32))
-        inputs = torch.tensor([[START, *text.words]])
-        logits = model(feature[None], inputs, torch.tensor([len(text.words) + 1]))
+        inputs = torch.tensor([[[START, *text.words]]])
+        one = torch.ones(1, 1, dtype=torch.bool), torch.zeros(1, dtype=torch.long)
+        logits = model(feature[None, None], *one, inputs, torch.tensor([[len(text.words) + 1]]))
         log_probs = logits.log_softmax(1)
         nats -= sum(log_probs[t, word].item() for t, word in enumerate([*text.words, END]))
         words += len(text.words) + 1
@@ -208,3 +211,101 @@ def test_whole_image_features_are_region_0_and_keep_no_other_in_memory(pictures:
 def test_impossible_settings_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         replace(TINY, **wrong)  # type: ignore[arg-type]
+
+
+ATTENTION = replace(
+    TINY,
+    model=DescriberConfig(describer="attention", hidden=24, word_dim=12, dropout=0.0),
+    optimiser="adamw",
+    learning_rate=0.02,
+    batch_size=4,
+    choose_by="cider",
+    average=0.8,
+    epochs=60,
+)
+REGULARISED = replace(
+    ATTENTION,
+    model=replace(ATTENTION.model, dropout=0.3),
+    epochs=3,
+    batch_size=3,
+    label_smoothing=0.1,
+    drop_words=0.2,
+    drop_regions=0.3,
+)
+
+
+def test_attention_learns_eight_captions_by_heart(run: Run, pictures: Any, tmp_path: Path) -> None:
+    reported = run(replace(ATTENTION, epochs=90, patience=90), pictures, tmp_path)
+
+    trained = load_model(str(tmp_path / "model"), "describer")
+    features = list(pictures.features.values())
+    found = sentences_of(trained.model, trained.vocabulary, features, [[0]] * len(features), DecodeOptions(3, 12))
+    assert [sentence.caption for (sentence,) in found] == list(pictures.sentences.values())
+    assert reported[-1]["cider"] > 550 and reported[-1]["perplexity"] < 1.3
+
+
+def paid(folder: Path) -> DescriberTraining:
+    """The second training of a model that stands in `folder`."""
+    return replace(ATTENTION, objective="cider", start=str(folder / "model"), epochs=25, learning_rate=0.02, draws=8)
+
+
+def test_drawn_sentences_that_are_paid_get_better(run: Run, pictures: Any, tmp_path: Path) -> None:
+    first = run(replace(ATTENTION, epochs=20), pictures, tmp_path / "first")
+
+    second = run(paid(tmp_path / "first"), pictures, tmp_path / "second")
+
+    assert second[-1]["reward"] > 1.3 * second[0]["reward"] > 0
+    assert max(metrics["cider"] for metrics in second) > first[-1]["cider"]
+    before, after = (load_model(str(tmp_path / name / "model"), "describer") for name in ("first", "second"))
+    assert before.vocabulary == after.vocabulary and after.model.config == ATTENTION.model
+
+
+@pytest.mark.parametrize("stage", ["first", "second"])
+def test_an_averaged_run_resumed_from_any_epoch_ends_bitwise_as_an_undisturbed_one(
+    run: Run, pictures: Any, tmp_path: Path, stage: str
+) -> None:
+    run(REGULARISED, pictures, tmp_path / "first")
+    config = REGULARISED if stage == "first" else replace(paid(tmp_path / "first"), epochs=3)
+    if stage == "second":
+        run(config, pictures, tmp_path / "second")
+    expected = load_model(str(tmp_path / stage / "model"), "describer").model.state_dict()
+
+    for epoch in range(config.epochs - 1):
+        folder = tmp_path / f"resumed{epoch}"
+        run(config, pictures, folder, "", tmp_path / stage / f"epoch{epoch}")
+        found = load_model(str(folder / "model"), "describer").model.state_dict()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_region_model_sees_the_whole_image_beside(run: Run, pictures: Any, tmp_path: Path) -> None:
+    config = replace(TINY, whole_images=False, model=replace(TINY.model, whole=True), epochs=40)
+
+    run(config, pictures, tmp_path, segments=pictures.segments)
+
+    trained = load_model(str(tmp_path / "model"), "describer")
+    features = list(pictures.features.values())
+    found = sentences_of(trained.model, trained.vocabulary, features, [[1, 2]] * len(features), DecodeOptions(3, 12))
+    assert [" ".join(each.caption for each in both) for both in found] == list(pictures.sentences.values())
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"objective": "cider"}, "teaches a model of whole images that --start names"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0: it lies in"),
+        ({"drop_words": -0.1}, "drop_words is -0.1"),
+        ({"average": 1.0}, "average is 1.0"),
+    ],
+)
+def test_impossible_trainings_are_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        replace(ATTENTION, **changed)
+
+
+def test_a_start_on_other_features_is_refused(run: Run, pictures: Any, tmp_path: Path) -> None:
+    run(replace(ATTENTION, epochs=1), pictures, tmp_path)
+    known = load_model(str(tmp_path / "model"), "describer")
+    save_model(str(tmp_path / "other"), "describer", known.model, known.vocabulary, {"name": "other"}, {})
+
+    with pytest.raises(WrongExtractorError, match="other"):
+        run(replace(paid(tmp_path), start=str(tmp_path / "other")), pictures, tmp_path / "second")

@@ -46,15 +46,13 @@ def make(tmp_path: Path, write_regions: Callable[..., str]) -> Make:
         texts: dict[str, list[Text]] | None = None,
         seed: int = 0,
         window: int = 8192,
-        described_alone: bool = False,
+        shown: Any = "all",
     ) -> PairStream:
         url = tmp_path / ("-".join(map(str, sizes)) + ".table")
         if not url.exists():
             write_regions(url, [{f"{n}.jpg": features_of(n) for n in shard} for shard in image_names(sizes)])
         every = texts_of(range(sum(sizes)), each) if texts is None else texts
-        return PairStream(
-            TableReader(str(url), "regions"), every, seed=seed, window_images=window, described_alone=described_alone
-        )
+        return PairStream(TableReader(str(url), "regions"), every, seed=seed, window_images=window, shown=shown)
 
     return stream
 
@@ -253,7 +251,7 @@ def test_features_that_are_all_equal_have_the_scale_1(make: Make) -> None:
 def test_a_text_comes_alone_with_the_region_that_it_describes(make: Make) -> None:
     texts = {f"{n}.jpg": [Text([4], region=region, key=10 * n + region) for region in range(n + 1)] for n in range(4)}
 
-    (batch,) = make([4], texts=texts, described_alone=True).all_pairs(100)
+    (batch,) = make([4], texts=texts, shown="described").all_pairs(100)
 
     assert batch.features.shape == (10, 1, DIM) and bool(batch.region_mask.all())
     for key, (image, region, _) in zip(batch.text_keys.tolist(), batch.features[:, 0].tolist(), strict=True):

@@ -17,7 +17,7 @@ from vsalign.alignment import AlignmentModelConfig
 from vsalign.checkpoint import load_model
 from vsalign.generation import DescriberConfig
 from vsalign.training.alignment import AlignmentData, AlignmentTraining, train_alignment
-from vsalign.training.describer import DescriberData, DescriberTraining, train_mrnn
+from vsalign.training.describer import DescriberData, DescriberTraining, train_describer
 
 WORKER = Path(__file__).with_name("training_worker.py")
 SECONDS = 100
@@ -73,11 +73,11 @@ def by_one(pictures: Any, tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
     tables = pictures.regions, pictures.captions
     train_alignment(ALIGNMENT, AlignmentData(*tables), str(folder / "alignment"), folder, report)
-    train_mrnn(MRNN, DescriberData(*tables), str(folder / "mrnn"), folder, report)
+    train_describer(MRNN, DescriberData(*tables), str(folder / "describer"), folder, report)
     return Trained(folder, [{"reported": reported}])
 
 
-@pytest.mark.parametrize("kind", ["alignment", "mrnn"])
+@pytest.mark.parametrize("kind", ["alignment", "describer"])
 def test_two_workers_end_with_the_weights_of_one(kind: str, by_one: Trained, by_two: Trained) -> None:
     one, two = (load_model(str(trained.folder / kind), kind) for trained in (by_one, by_two))
 

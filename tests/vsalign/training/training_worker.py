@@ -19,7 +19,7 @@ from vsalign.alignment import AlignmentModelConfig
 from vsalign.errors import VsalignError
 from vsalign.generation import DescriberConfig
 from vsalign.training.alignment import AlignmentData, AlignmentTraining, train_alignment
-from vsalign.training.describer import DescriberData, DescriberTraining, train_mrnn
+from vsalign.training.describer import DescriberData, DescriberTraining, train_describer
 
 
 def main(rank: int, rendezvous: str, folder: Path, alignment: str, mrnn: str, tables: list[str]) -> None:
@@ -37,7 +37,7 @@ def main(rank: int, rendezvous: str, folder: Path, alignment: str, mrnn: str, ta
     )
     said = DescriberTraining(**{**settings["mrnn"], "model": DescriberConfig(**settings["mrnn"]["model"])})
     train_alignment(aligned, AlignmentData(regions, captions), str(folder / "alignment"), folder, report)
-    train_mrnn(said, DescriberData(regions, captions), str(folder / "mrnn"), folder, report)
+    train_describer(said, DescriberData(regions, captions), str(folder / "describer"), folder, report)
     refusal = ""
     try:
         own = AlignmentData(regions, other if rank else captions)
