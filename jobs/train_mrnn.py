@@ -34,8 +34,8 @@ class Options(DescriberTraining, TrainOptions):
     segments: str = ""
     """Segments table of the same captions: regions with their inferred phrases are learned too."""
     recipe: Literal["attention", "cider", "mrnn"] = "attention"
-    """What stands for the options that are not given. mrnn: the paper's equations and optimiser, the defaults named here.
-    attention: what describes best. cider: a second training, of a model that --start names, by CIDEr-D."""
+    """What stands for the options that are not given. mrnn: the paper's equations and optimiser, the defaults named
+    here. attention: what describes best. cider: a second training, of a model that --start names, by CIDEr-D."""
 
     def __post_init__(self) -> None:
         DescriberTraining.__post_init__(self)

@@ -38,6 +38,9 @@ COMMANDS: Mapping[str, Command] = {
     "align": Command(
         "vsalign.pictures.aligned:main", "draw which phrase of a sentence is on which region of a picture"
     ),
+    "describe": Command(
+        "vsalign.pictures.described:main", "what is on a photograph and its regions, printed and drawn"
+    ),
     "gallery": Command("vsalign.pictures:main", "make a web page of a descriptions table that opens from a file"),
     "inspect regions": Command(
         "vsalign.pictures.inspection:main", "what a regions table holds, and a sheet of pictures with their boxes"

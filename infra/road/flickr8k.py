@@ -60,8 +60,10 @@ def run(options: FlickrOptions) -> int:
     road.run("pipelines.prepare_captions", captions=token_file, images=images, tune=TUNE_IMAGES, output=captions)
     road.run("jobs.train_alignment", **tables, recipe="paper", output=models["alignment"])
     road.run("jobs.align_segments", **tables, model=models["alignment"], beta=BETA, output=segments)
-    road.run("jobs.train_mrnn", **tables, output=models["mrnn"])
-    road.run("jobs.train_mrnn", **tables, segments=segments, whole_images=False, output=models["mrnn-regions"])
+    road.run("jobs.train_mrnn", **tables, recipe="mrnn", output=models["mrnn"])
+    road.run(
+        "jobs.train_mrnn", **tables, recipe="mrnn", segments=segments, whole_images=False, output=models["mrnn-regions"]
+    )
     describers = {"model": models["mrnn"], "region_model": models["mrnn-regions"]}
     dev = _list_of_dev_images(data, road)
     road.run("jobs.caption_images", images=dev, root=images, **describers, decode__beam=BEAM, output=descriptions)

@@ -69,8 +69,10 @@ def scenes_road(road: Road, options: ScenesOptions, command: str) -> dict[str, F
     schedule: dict[str, int] = {"seed": options.seed, "epochs": options.alignment_epochs, "warmup": WARMUP}
     road.run("jobs.train_alignment", **tables, **schedule, recipe="paper", output=models["alignment"])
     road.run("jobs.align_segments", **tables, model=models["alignment"], beta=BETA, output=segments)
-    road.run("jobs.train_mrnn", **mrnn, output=models["mrnn"])
-    road.run("jobs.train_mrnn", **mrnn, segments=segments, whole_images=False, output=models["mrnn-regions"])
+    road.run("jobs.train_mrnn", **mrnn, recipe="mrnn", output=models["mrnn"])
+    road.run(
+        "jobs.train_mrnn", **mrnn, recipe="mrnn", segments=segments, whole_images=False, output=models["mrnn-regions"]
+    )
     described = {"images": _dev_list(scenes, road), "root": images, "extractor__boxes": boxes}
     describers = {"model": models["mrnn"], "region_model": models["mrnn-regions"]}
     descriptions = road.path("descriptions")

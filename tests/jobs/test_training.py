@@ -23,7 +23,7 @@ from vsalign.generation import DescriberConfig
 from vsalign.options import parse
 from vsalign.training import alignment
 from vsalign.training.alignment import AlignmentData, AlignmentTraining
-from vsalign.training.describer import DescriberData, DescriberTraining
+from vsalign.training.describer import DescriberData, DescriberTraining, train_describer
 
 EPOCHS = 8
 SCHEDULE = ["--epochs", str(EPOCHS), "--batch-size", "20", "--warmup", "5", "--min-count", "3", "--patience", "8"]
@@ -41,7 +41,7 @@ def train_here(stage: str, road: Any, folder: Path) -> LoadedModel:
         alignment.train_alignment(config, AlignmentData(road.regions, road.captions), *arguments)
         return load_model(str(folder / "direct"), "alignment")
     mrnn_config = DescriberTraining(model=DescriberConfig(hidden=16, word_dim=8), **OPTIONS)
-    describer.train_describer(mrnn_config, DescriberData(road.regions, road.captions), *arguments)
+    train_describer(mrnn_config, DescriberData(road.regions, road.captions), *arguments)
     return load_model(str(folder / "direct"), "describer")
 
 
@@ -81,7 +81,7 @@ def test_a_killed_job_goes_on_to_the_undisturbed_weights(
 ) -> None:
     expected = train_here(stage, road, tmp_path)
     paper = ["--recipe", "paper", "--model.h", "16"]
-    kind, sizes = ("alignment", paper) if stage == "train_alignment" else ("mrnn", [])
+    kind, sizes = ("alignment", paper) if stage == "train_alignment" else ("describer", ["--recipe", "mrnn"])
     output = str(tmp_path / "job")
     tables = ["--regions", road.regions, "--captions", road.captions, "--output", output]
     arguments = [*tables, *SCHEDULE, *SIZES, *sizes, "--cpus-per-worker", "1", "--checkpoint-steps", "6"]
@@ -129,7 +129,7 @@ def test_a_killed_worker_goes_on_to_the_undisturbed_weights(
     expected = train_here("train_mrnn", road, tmp_path)
     output = str(tmp_path / "job")
     tables = ["--regions", road.regions, "--captions", road.captions, "--output", output]
-    options = [*SCHEDULE, *SIZES, "--cpus-per-worker", "1", "--checkpoint-steps", "6"]
+    options = [*SCHEDULE, *SIZES, "--recipe", "mrnn", "--cpus-per-worker", "1", "--checkpoint-steps", "6"]
     job = start("train_mrnn", *tables, *options, **cluster.environment)
     job.wait_for_line(f"epoch 2 of {EPOCHS}")
     time.sleep(random.Random(seed).random() / 2)

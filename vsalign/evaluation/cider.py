@@ -1,7 +1,7 @@
 """CIDEr-D of many sentences against references that stay: what self-critical training is paid by.
 
-Vedantam et al., "CIDEr: Consensus-based Image Description Evaluation" (CVPR 2015), as pycocoevalcap computes it, but for
-sentences one at a time and document frequencies that are taken once.
+Vedantam et al., "CIDEr: Consensus-based Image Description Evaluation" (CVPR 2015), as pycocoevalcap computes it, but
+for sentences one at a time and document frequencies that are taken once.
 """
 
 from __future__ import annotations

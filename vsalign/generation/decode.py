@@ -28,8 +28,8 @@ class DecodeOptions:
     max_words: int = 20
     """A sentence that has not ended here is given as it is, finished = false."""
     length_norm: float = 0.0
-    """Sentences are compared by log-probability / (words + 1) ** length_norm: 0, the paper's, prefers short ones, 1 is the
-    mean of a word."""
+    """Sentences are compared by log-probability / (words + 1) ** length_norm: 0, the paper's, prefers short ones, 1 is
+    the mean of a word."""
     no_repeat: int = 0
     """No sequence of so many words comes twice in a sentence; 0: all may."""
 
@@ -103,10 +103,8 @@ def n_best(
     views, device = len(described), described.device
     pool = Pool(views, count, options, device)
     state = model.start(context, described)
-    start = torch.zeros(views, 1, device=device)
-    opened = Open(
-        torch.arange(views, device=device), context, state, start, torch.zeros(views, 1, 0, dtype=torch.long, device=device)
-    )  # fmt: skip
+    none, history = torch.zeros(views, 1, device=device), torch.zeros(views, 1, 0, dtype=torch.long, device=device)
+    opened = Open(torch.arange(views, device=device), context, state, none, history)
     while len(opened.views):
         t = opened.history.shape[2]
         ended, grown, parent, word = continuations(model, opened, options)
@@ -143,7 +141,7 @@ def continuations(
 
 
 def greatest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` greatest of the last dimension, falling, and where they are: topk, by the greatest of blocks first."""
+    """The `count` greatest of the last dimension, falling, and where they are: topk, by blocks' greatest first."""
     width = logits.shape[-1]
     if count * BLOCK * 2 > width:
         return logits.topk(min(count, width), dim=-1)
@@ -207,7 +205,7 @@ class Pool:
         self.score[views] = best
 
     def done(self, views: Tensor, open_log_prob: Tensor) -> Tensor:
-        """Whether (B,) no open hypothesis can become better than any sentence here; open_log_prob (B,): the best one's."""
+        """Whether (B,) no open hypothesis can become better than those here; open_log_prob (B,): the best one's."""
         worst = self.score[views, -1]
         return (worst >= self.compared(open_log_prob, self.options.max_words)) & (worst > -torch.inf)
 

@@ -23,8 +23,8 @@ class DescriberConfig:
     """The kind of a describer and its sizes."""
 
     describer: Literal["mrnn", "attention"] = "mrnn"
-    """mrnn: the paper's Multimodal RNN, which sees the described region at its first word. attention: an LSTM that looks
-    at all regions again at every word."""
+    """mrnn: the paper's Multimodal RNN, which sees the described region at its first word. attention: an LSTM that
+    looks at all regions again at every word."""
     hidden: int = 512
     """Units of the recurrent layer (the paper's 512)."""
     word_dim: int = 300
@@ -85,9 +85,10 @@ class DescriberNetwork(nn.Module, ABC):
         """The first of a state, (..., n) -> (..., vocabulary) before the softmax."""
 
     def forward(self, features: Tensor, mask: Tensor, described: Tensor, words: Tensor, lengths: Tensor) -> Tensor:
-        """Teacher forcing: images as in `encode` and `start`; K texts of each, START w_1 .. w_n (B, K, T), n + 1 (B, K).
+        """Teacher forcing of K texts an image; images as in `encode` and `start`.
 
-        The logits (W, vocabulary) of the W = Σ lengths steps, text by text: padding costs no softmax.
+        words: START w_1 .. w_n (B, K, T); lengths: n + 1 (B, K). The logits (W, vocabulary) of the W = Σ lengths steps,
+        text by text: padding costs nothing.
         """
         views = torch.arange(len(features), device=features.device).repeat_interleave(words.shape[1])
         words, lengths = words.flatten(0, 1), lengths.flatten()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
-from vsalign.errors import MissingInputError, ModelError
+from vsalign.errors import ModelError
+from vsalign.packaged import packaged
 from vsalign.regions.base import Prepared
 from vsalign.regions.lite import lite_network
 from vsalign.regions.network import Network
@@ -19,8 +18,6 @@ from vsalign.regions.pooled import Found, PooledRegions, Pooling, with_whole
 
 if TYPE_CHECKING:
     from vsalign.checkpoint import LoadedDetector
-
-PACKAGE = "vsalign_models"
 
 
 class RcnnLite(PooledRegions):
@@ -92,11 +89,7 @@ def _upright(picture: Prepared, shares: np.ndarray, scores: np.ndarray) -> Found
 
 def default_detector() -> str:
     """The folder of the detector that the distribution vsalign-models carries; raises MissingInputError without it."""
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.origin:
-        raise MissingInputError(
-            "the detector of rcnn-lite is not installed: pip install ./models from a checkout (vsalign-models; its "
-            "weights are for non-commercial research), name the folder of your own with --extractor.weights, or take "
-            "fixed boxes with --extractor.name lite"
-        )
-    return str(Path(spec.origin).parent / "rcnn_lite")
+    return packaged(
+        "rcnn_lite",
+        "name the folder of your own with --extractor.weights, or take fixed boxes with --extractor.name lite",
+    )

@@ -52,7 +52,7 @@ class DescriberTraining(PairSchedule):
     drop_words: float = 0.0
     """Share of the words read that are UNK in training, at random."""
     drop_regions: float = 0.0
-    """attention: share of an image's regions, but for the described one, that are out of sight in training, at random."""
+    """attention: share of an image's regions, but for the described one, not seen in training, at random."""
     draws: int = 5
     """With --objective cider: sentences drawn for each image."""
     choose_by: Literal["perplexity", "cider"] = "perplexity"

@@ -1,7 +1,7 @@
 """Self-critical training: sentences that the model draws are paid by their CIDEr-D.
 
-Rennie et al., "Self-critical Sequence Training for Image Captioning" (CVPR 2017); the baseline of a sentence is the mean
-of the others drawn for its image (Luo, "A Better Variant of Self-Critical Sequence Training", 2020).
+Rennie et al., "Self-critical Sequence Training for Image Captioning" (CVPR 2017); the baseline of a sentence is the
+mean of the others drawn for its image (Luo, "A Better Variant of Self-Critical Sequence Training", 2020).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Schedule:
     validation_split: str = "tune"
     """The split whose figure chooses the epoch that is kept."""
     average: float = 0.0
-    """A running mean of the weights, which keeps this share a step, is what is measured and kept; 0: the weights are."""
+    """What is measured and kept is a running mean of the weights that keeps this share a step; 0: the weights."""
     patience: int
     """Epochs without a better figure after which training stops."""
     seed: int = 0
