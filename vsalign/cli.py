@@ -61,6 +61,11 @@ COMMANDS: Mapping[str, Command] = {
         "vsalign.evaluation.commands:descriptions",
         "BLEU, METEOR, ROUGE-L and CIDEr-D of a descriptions table",
     ),
+    "evaluate regions": Command(
+        "vsalign.evaluation.region_commands:regions",
+        "BLEU, METEOR and mAP of descriptions of boxes that people drew and spoke of",
+    ),
+    "boxes": Command("vsalign.evaluation.region_commands:boxes", "write the true boxes of phrases as a COCO JSON"),
     "evaluate region-words": Command(
         "vsalign.evaluation.commands:region_words",
         "how many described object regions of scenes name their shape and colour",
