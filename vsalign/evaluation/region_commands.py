@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -189,7 +190,7 @@ def boxes(argv: Sequence[str] | None = None) -> int:
         {"id": number, "file_name": image_id, "width": sizes[image_id][0], "height": sizes[image_id][1]}
         for number, image_id in enumerate(truth, 1)
     ]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, own in enumerate(truth.values(), 1):
         for region in own:
             x1, y1, x2, y2 = region.box

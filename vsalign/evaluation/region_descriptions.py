@@ -1,7 +1,7 @@
 """Descriptions of regions against the phrases that people said of the same boxes.
 
-BLEU and its like are over true boxes that were described themselves (paper, section 4.3). Dense-captioning mAP (Johnson,
-Karpathy, Fei-Fei, "DenseCap", CVPR 2016) is over whatever regions were described: the mean, over IoU and METEOR
+BLEU and its like are over true boxes that were described themselves (paper, section 4.3). Dense-captioning mAP
+(Johnson, Karpathy, Fei-Fei, "DenseCap", CVPR 2016) is over whatever regions were described: the mean, over IoU and METEOR
 thresholds, of the average precision of descriptions that reach both.
 """
 
