@@ -11,7 +11,7 @@ import pyarrow as pa
 from vsalign.errors import ConfigurationError, InputError
 from vsalign.generation.describe import regions_of_shard
 from vsalign.images import IMAGE_PLAN, ImageInput, ReadCounts, ReadImage, ReadOptions, list_images, read_images
-from vsalign.regions import ExtractorFiles, RegionExtractor, extractor_of, reads_boxes, settled
+from vsalign.regions import ExtractorFiles, RegionExtractor, extractor_of, reads_boxes, settled, takes_boxes
 from vsalign.regions.extract import Extracted, ExtractOptions, extract_images
 from vsalign.storage import ShardWriter, TableReader
 
@@ -65,7 +65,7 @@ class Pictures:
             raise ConfigurationError(
                 "the model was trained on given boxes: name a COCO JSON or a regions table with --extractor.boxes"
             )
-        if self.files.boxes and not reads_boxes(self.identity):
+        if self.files.boxes and not takes_boxes(str(self.identity.get("name"))):
             name = self.identity.get("name")
             raise ConfigurationError(
                 f"--extractor.boxes: the model was trained on the boxes of {name}, which finds its own; leave it out"

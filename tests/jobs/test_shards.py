@@ -253,7 +253,7 @@ def test_torchvisions_own_weights_are_no_path(tmp_path: Path) -> None:
             {"--images": "", "--regions": "ROAD REGIONS", "--model": "MRNN"},
             "are another extractor's than those the model",
         ),
-        ({"--model": "ROAD ALIGNMENT"}, "holds a model of the kind 'alignment' where 'mrnn' is needed"),
+        ({"--model": "ROAD ALIGNMENT"}, "holds a model of the kind 'alignment' where 'describer' is needed"),
         ({"--region-model": "MRNN"}, "give two that were trained on the same extractor's"),
         ({"--model": "GIVEN"}, "the model was trained on given boxes: name a COCO JSON"),
         ({"--model": "UNKNOWN"}, "which this vsalign cannot extract"),

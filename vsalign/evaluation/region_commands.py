@@ -177,7 +177,7 @@ class BoxesOptions(TrueBoxes):
     regions: str
     """A regions table of the images, which says how large they are."""
     output: str
-    """COCO JSON file, for `pipelines.extract_regions --extractor.name given --extractor.boxes`."""
+    """COCO JSON file, for `pipelines.extract_regions --extractor.boxes`."""
 
 
 def boxes(argv: Sequence[str] | None = None) -> int:

@@ -1,8 +1,8 @@
 """Descriptions of regions against the phrases that people said of the same boxes.
 
 BLEU and its like are over true boxes that were described themselves (paper, section 4.3). Dense-captioning mAP
-(Johnson, Karpathy, Fei-Fei, "DenseCap", CVPR 2016) is over whatever regions were described: the mean, over IoU and METEOR
-thresholds, of the average precision of descriptions that reach both.
+(Johnson, Karpathy, Fei-Fei, "DenseCap", CVPR 2016) is over whatever regions were described: the mean, over IoU and
+METEOR thresholds, of the average precision of descriptions that reach both.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def of_true_boxes(
     if not candidates:
         raise VsalignError(
             "no true box was described itself: extract the regions of these boxes (vsalign boxes writes them, for "
-            "--extractor.name given), and describe those"
+            "--extractor.boxes), and describe those"
         )
     return candidates, references
 

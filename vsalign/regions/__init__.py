@@ -9,6 +9,7 @@ from vsalign.regions.config import (
     reads_boxes,
     said,
     settled,
+    takes_boxes,
 )
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "reads_boxes",
     "said",
     "settled",
+    "takes_boxes",
     "to_float16",
     "whole_image",
 ]

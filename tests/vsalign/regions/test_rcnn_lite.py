@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from vsalign.boxes import box_iou
 from vsalign.checkpoint import save_detector
 from vsalign.errors import ConfigurationError, MissingInputError, ModelError
-from vsalign.regions import ExtractorConfig, build_extractor, extractor_of, said
+from vsalign.regions import ExtractorConfig, ExtractorFiles, build_extractor, extractor_of, said
 from vsalign.regions.detector import LIKE_WHOLE, Detector, DetectorConfig
 from vsalign.regions.lite import Given, Lite
 from vsalign.regions.pooled import fixed_boxes
@@ -168,3 +169,23 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigurationError, match="sees no CUDA device"):
         build_extractor(ExtractorConfig(name="lite", device="cuda"))
+
+
+def test_given_boxes_are_pooled_in_place_of_its_own_by_the_same_identity(folder, make_picture, tmp_path) -> None:
+    own = RcnnLite(folder, top_k=5, pooling="both")
+    image = make_picture(0, 90, 60)
+    (found,) = own.extract([own.prepare("a.jpg", image)])
+    rows = [
+        {"image_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
+        for (x1, y1, x2, y2), score in zip(found.boxes[1:].tolist(), found.scores[1:].tolist(), strict=True)
+    ]
+    file = tmp_path / "boxes.json"
+    images = [{"id": 1, "file_name": "a.jpg", "width": 90, "height": 60}]
+    file.write_text(json.dumps({"images": images, "annotations": rows}))
+
+    given = extractor_of(own.identity(), ExtractorFiles(weights=folder, boxes=str(file)))
+    (again,) = given.extract([given.prepare("a.jpg", image)])
+
+    assert given.identity() == own.identity()
+    np.testing.assert_allclose(again.boxes, found.boxes, atol=1e-4)
+    np.testing.assert_allclose(again.features, found.features, rtol=1e-3, atol=1e-3)
