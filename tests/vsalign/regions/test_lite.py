@@ -137,7 +137,7 @@ def test_an_extractor_that_is_not_built_in_is_refused(identity: dict) -> None:
     ("options", "said"),
     [
         ({"name": "given"}, "needs boxes"),
-        ({"boxes": "b.json"}, "--extractor.name given"),
+        ({"name": "lite", "boxes": "b.json"}, "--extractor.name given"),
         ({"name": "lite", "input_size": 100}, "multiple of 32"),
         ({"name": "lite", "input_size": 32}, "at least 64"),
         ({"name": "torchvision", "input_size": -64}, "input_size -64"),

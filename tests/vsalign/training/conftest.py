@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vsalign.training.describer import DescriberData, DescriberTraining, train_describer
+
 SENTENCES = [
     "a red dog runs", "a red cat sits", "a blue dog sits on a mat", "two blue cats run", "one green bird",
     "a bird sits on a red mat", "two dogs", "a green cat runs to a blue dog",
@@ -78,3 +80,22 @@ class Recorder:
 @pytest.fixture
 def record() -> type[Recorder]:
     return Recorder
+
+
+RunDescriber = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def run_describer(record: Callable[[Path], Any]) -> RunDescriber:
+    """(configuration, tables, folder, segments, checkpoint to resume) -> the reported metrics; see Recorder."""
+
+    def train(
+        config: DescriberTraining, tables: Any, folder: Path, segments: str = "", resume: Path | None = None
+    ) -> list[dict[str, Any]]:
+        recorder = record(folder)
+        data = DescriberData(tables.regions, tables.captions, segments)
+        train_describer(config, data, str(folder / "model"), recorder.work, recorder, resume)
+        reported: list[dict[str, Any]] = recorder.reported
+        return reported
+
+    return train

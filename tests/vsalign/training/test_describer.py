@@ -12,18 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from vsalign.checkpoint import load_model, save_model
+from tests.vsalign.training.conftest import RunDescriber
+from vsalign.checkpoint import load_model
 from vsalign.errors import ConfigurationError, ModelError, TableError, WrongExtractorError
 from vsalign.generation import MRNN, DecodeOptions, DescriberConfig
 from vsalign.generation.describe import sentences_of
 from vsalign.storage import TableReader
 from vsalign.text import END, PAD, START
 from vsalign.training.describer import (
-    DescriberData,
     DescriberTraining,
     perplexity,
     shifted,
-    train_describer,
     whole_image_features,
 )
 from vsalign.training.stream import PairStream, Text, collate
@@ -41,25 +40,6 @@ TINY = DescriberTraining(
 SHORT = replace(TINY, model=replace(TINY.model, dropout=0.3), epochs=3, batch_size=3)
 
 
-Run = Callable[..., list[dict[str, Any]]]
-
-
-@pytest.fixture
-def run(record: Callable[[Path], Any]) -> Run:
-    """(configuration, tables, folder, segments, checkpoint to resume) -> the reported metrics; see Recorder."""
-
-    def train(
-        config: DescriberTraining, tables: Any, folder: Path, segments: str = "", resume: Path | None = None
-    ) -> list[dict[str, Any]]:
-        recorder = record(folder)
-        data = DescriberData(tables.regions, tables.captions, segments)
-        train_describer(config, data, str(folder / "model"), recorder.work, recorder, resume)
-        reported: list[dict[str, Any]] = recorder.reported
-        return reported
-
-    return train
-
-
 def said(folder: Path, features: np.ndarray, beam: int) -> list[str]:
     """What the trained model says of features (n, D)."""
     trained = load_model(str(folder / "model"), "describer")
@@ -69,8 +49,8 @@ def said(folder: Path, features: np.ndarray, beam: int) -> list[str]:
     return [sentence.caption for (sentence,) in found]
 
 
-def test_eight_captions_are_learned_by_heart(run: Run, pictures: Any, tmp_path: Path) -> None:
-    reported = run(TINY, pictures, tmp_path)
+def test_eight_captions_are_learned_by_heart(run_describer: RunDescriber, pictures: Any, tmp_path: Path) -> None:
+    reported = run_describer(TINY, pictures, tmp_path)
 
     assert reported[-1]["perplexity"] < 1.1
     whole = np.stack([features[0] for features in pictures.features.values()])
@@ -78,8 +58,8 @@ def test_eight_captions_are_learned_by_heart(run: Run, pictures: Any, tmp_path: 
         assert said(tmp_path, whole, beam) == list(pictures.sentences.values())
 
 
-def test_phrases_are_learned_of_their_own_regions(run: Run, pictures: Any, tmp_path: Path) -> None:
-    run(replace(TINY, whole_images=False), pictures, tmp_path, segments=pictures.segments)
+def test_phrases_are_learned_of_their_own_regions(run_describer: RunDescriber, pictures: Any, tmp_path: Path) -> None:
+    run_describer(replace(TINY, whole_images=False), pictures, tmp_path, segments=pictures.segments)
 
     for region, part in ((1, slice(None, 2)), (2, slice(2, None))):
         features = np.stack([features[region] for features in pictures.features.values()])
@@ -92,13 +72,15 @@ def test_phrases_are_learned_of_their_own_regions(run: Run, pictures: Any, tmp_p
 
 
 def test_captions_and_phrases_are_learned_together_unless_told_otherwise(
-    run: Run, pictures: Any, tmp_path: Path
+    run_describer: RunDescriber, pictures: Any, tmp_path: Path
 ) -> None:
     config = replace(SHORT, epochs=1, batch_size=1)
     steps = {}
     for name, whole, segments in (("both", True, True), ("phrases", False, True), ("captions", True, False)):
         work = tmp_path / name
-        run(replace(config, whole_images=whole), pictures, work, segments=pictures.segments if segments else "")
+        run_describer(
+            replace(config, whole_images=whole), pictures, work, segments=pictures.segments if segments else ""
+        )
         state = torch.load(work / "epoch0" / "state.pt", weights_only=True)
         steps[name] = int(next(iter(state["optimiser"]["state"].values()))["step"])
     assert steps == {"both": 24, "phrases": 16, "captions": 8}
@@ -106,47 +88,49 @@ def test_captions_and_phrases_are_learned_together_unless_told_otherwise(
 
 @pytest.mark.parametrize("with_segments", [False, True])
 def test_a_run_resumed_from_any_epoch_ends_bitwise_as_an_undisturbed_one(
-    run: Run, pictures: Any, tmp_path: Path, with_segments: bool
+    run_describer: RunDescriber, pictures: Any, tmp_path: Path, with_segments: bool
 ) -> None:
     segments = pictures.segments if with_segments else ""
-    run(SHORT, pictures, tmp_path / "undisturbed", segments)
+    run_describer(SHORT, pictures, tmp_path / "undisturbed", segments)
     expected = load_model(str(tmp_path / "undisturbed" / "model"), "describer").model.state_dict()
 
     for epoch in range(SHORT.epochs):
         folder = tmp_path / f"resumed{epoch}"
-        run(SHORT, pictures, folder, segments, tmp_path / "undisturbed" / f"epoch{epoch}")
+        run_describer(SHORT, pictures, folder, segments, tmp_path / "undisturbed" / f"epoch{epoch}")
         found = load_model(str(folder / "model"), "describer").model.state_dict()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(run: Run, pictures: Any, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_configuration_is_refused(
+    run_describer: RunDescriber, pictures: Any, tmp_path: Path
+) -> None:
     config = replace(SHORT, epochs=1)
-    run(config, pictures, tmp_path / "one")
+    run_describer(config, pictures, tmp_path / "one")
 
     with pytest.raises(ModelError, match="of another run"):
-        run(replace(config, smoothing=0.9), pictures, tmp_path / "two", "", tmp_path / "one" / "epoch0")
+        run_describer(replace(config, smoothing=0.9), pictures, tmp_path / "two", "", tmp_path / "one" / "epoch0")
     with pytest.raises(ModelError, match="of another run"):
-        run(config, pictures, tmp_path / "three", pictures.segments, tmp_path / "one" / "epoch0")
+        run_describer(config, pictures, tmp_path / "three", pictures.segments, tmp_path / "one" / "epoch0")
 
 
 def test_segments_on_another_extractor_s_regions_are_refused(
-    run: Run, pictures: Any, tmp_path: Path, write_segments: Callable[..., str]
+    run_describer: RunDescriber, pictures: Any, tmp_path: Path, write_segments: Callable[..., str]
 ) -> None:
     pairs = {(i, f"{i}#0"): [(0, 1, 0)] for i in pictures.sentences}
     url = write_segments(tmp_path / "segments", pairs, {"name": "torchvision", "dim": 12})
 
     with pytest.raises(WrongExtractorError, match="align the segments again"):
-        run(SHORT, pictures, tmp_path / "run", url)
+        run_describer(SHORT, pictures, tmp_path / "run", url)
 
 
 def test_a_segment_on_a_missing_region_is_refused(
-    run: Run, pictures: Any, tmp_path: Path, write_segments: Callable[..., str]
+    run_describer: RunDescriber, pictures: Any, tmp_path: Path, write_segments: Callable[..., str]
 ) -> None:
     images = [*pictures.sentences, *(f"copy/{image_id}" for image_id in pictures.sentences)]
     url = write_segments(tmp_path / "segments", {(i, f"{i}#0"): [(0, 1, 3)] for i in images})
 
     with pytest.raises(TableError, match="describes region 3, the regions table has 3"):
-        run(replace(SHORT, whole_images=False), pictures, tmp_path / "run", url)
+        run_describer(replace(SHORT, whole_images=False), pictures, tmp_path / "run", url)
 
 
 def test_inputs_and_targets_are_shifted_by_one_word() -> None:
@@ -211,101 +195,3 @@ def test_whole_image_features_are_region_0_and_keep_no_other_in_memory(pictures:
 def test_impossible_settings_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         replace(TINY, **wrong)  # type: ignore[arg-type]
-
-
-ATTENTION = replace(
-    TINY,
-    model=DescriberConfig(describer="attention", hidden=24, word_dim=12, dropout=0.0),
-    optimiser="adamw",
-    learning_rate=0.02,
-    batch_size=4,
-    choose_by="cider",
-    average=0.8,
-    epochs=60,
-)
-REGULARISED = replace(
-    ATTENTION,
-    model=replace(ATTENTION.model, dropout=0.3),
-    epochs=3,
-    batch_size=3,
-    label_smoothing=0.1,
-    drop_words=0.2,
-    drop_regions=0.3,
-)
-
-
-def test_attention_learns_eight_captions_by_heart(run: Run, pictures: Any, tmp_path: Path) -> None:
-    reported = run(replace(ATTENTION, epochs=90, patience=90), pictures, tmp_path)
-
-    trained = load_model(str(tmp_path / "model"), "describer")
-    features = list(pictures.features.values())
-    found = sentences_of(trained.model, trained.vocabulary, features, [[0]] * len(features), DecodeOptions(3, 12))
-    assert [sentence.caption for (sentence,) in found] == list(pictures.sentences.values())
-    assert reported[-1]["cider"] > 550 and reported[-1]["perplexity"] < 1.3
-
-
-def paid(folder: Path) -> DescriberTraining:
-    """The second training of a model that stands in `folder`."""
-    return replace(ATTENTION, objective="cider", start=str(folder / "model"), epochs=25, learning_rate=0.02, draws=8)
-
-
-def test_drawn_sentences_that_are_paid_get_better(run: Run, pictures: Any, tmp_path: Path) -> None:
-    first = run(replace(ATTENTION, epochs=20), pictures, tmp_path / "first")
-
-    second = run(paid(tmp_path / "first"), pictures, tmp_path / "second")
-
-    assert second[-1]["reward"] > 1.3 * second[0]["reward"] > 0
-    assert max(metrics["cider"] for metrics in second) > first[-1]["cider"]
-    before, after = (load_model(str(tmp_path / name / "model"), "describer") for name in ("first", "second"))
-    assert before.vocabulary == after.vocabulary and after.model.config == ATTENTION.model
-
-
-@pytest.mark.parametrize("stage", ["first", "second"])
-def test_an_averaged_run_resumed_from_any_epoch_ends_bitwise_as_an_undisturbed_one(
-    run: Run, pictures: Any, tmp_path: Path, stage: str
-) -> None:
-    run(REGULARISED, pictures, tmp_path / "first")
-    config = REGULARISED if stage == "first" else replace(paid(tmp_path / "first"), epochs=3)
-    if stage == "second":
-        run(config, pictures, tmp_path / "second")
-    expected = load_model(str(tmp_path / stage / "model"), "describer").model.state_dict()
-
-    for epoch in range(config.epochs - 1):
-        folder = tmp_path / f"resumed{epoch}"
-        run(config, pictures, folder, "", tmp_path / stage / f"epoch{epoch}")
-        found = load_model(str(folder / "model"), "describer").model.state_dict()
-        assert all(torch.equal(found[name], expected[name]) for name in expected)
-
-
-def test_a_region_model_sees_the_whole_image_beside(run: Run, pictures: Any, tmp_path: Path) -> None:
-    config = replace(TINY, whole_images=False, model=replace(TINY.model, whole=True), epochs=40)
-
-    run(config, pictures, tmp_path, segments=pictures.segments)
-
-    trained = load_model(str(tmp_path / "model"), "describer")
-    features = list(pictures.features.values())
-    found = sentences_of(trained.model, trained.vocabulary, features, [[1, 2]] * len(features), DecodeOptions(3, 12))
-    assert [" ".join(each.caption for each in both) for both in found] == list(pictures.sentences.values())
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"objective": "cider"}, "teaches a model of whole images that --start names"),
-        ({"label_smoothing": 1.0}, "label_smoothing is 1.0: it lies in"),
-        ({"drop_words": -0.1}, "drop_words is -0.1"),
-        ({"average": 1.0}, "average is 1.0"),
-    ],
-)
-def test_impossible_trainings_are_refused(changed: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said):
-        replace(ATTENTION, **changed)
-
-
-def test_a_start_on_other_features_is_refused(run: Run, pictures: Any, tmp_path: Path) -> None:
-    run(replace(ATTENTION, epochs=1), pictures, tmp_path)
-    known = load_model(str(tmp_path / "model"), "describer")
-    save_model(str(tmp_path / "other"), "describer", known.model, known.vocabulary, {"name": "other"}, {})
-
-    with pytest.raises(WrongExtractorError, match="other"):
-        run(replace(paid(tmp_path), start=str(tmp_path / "other")), pictures, tmp_path / "second")
