@@ -3,7 +3,8 @@
 python -m tests.benchmarks.decode --regions TABLE --model DESCRIBER [--images DIR] --json FILE
 
 All in one process: a beam of 5 over the images of a table in batches, then some of them one by one (the same
-sentences), then the matrix products of the batches again, and nothing else. With --images the model's extractor over some of them.
+sentences), then the matrix products of a batch again, and nothing else. With --images the model's extractor over some
+of them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.profiler import ProfilerActivity, profile
 
 from tests.benchmarks.record import Measured, write_record
 from vsalign.allocator import keep_freed_memory
@@ -28,21 +29,23 @@ from vsalign.generation.describe import regions_of_shard, sentences_of
 from vsalign.photograph import Photographs
 from vsalign.storage import TableReader
 
-PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm")
+PRODUCTS: dict[str, Callable[..., Any]] = {"aten::mm": torch.mm, "aten::addmm": torch.addmm, "aten::bmm": torch.bmm}
 
 
-class Recorded(TorchDispatchMode):
-    """The matrix products that were asked for, as calls on random numbers of the same shapes and strides."""
+def products_of(work: Callable[[], Any]) -> Callable[[], None]:
+    """The matrix products that `work` asks for, on random numbers of the same shapes, and nothing else."""
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
+        work()
+    shapes = [(event.name, event.input_shapes) for event in found.events() if event.name in PRODUCTS]
+    made = {(name, str(sizes)): [torch.randn(each) for each in sizes if each] for name, sizes in shapes}
+    calls = [(PRODUCTS[name], made[name, str(sizes)]) for name, sizes in shapes]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[Callable[[], Any]] = []
+    @torch.inference_mode()
+    def products() -> None:
+        for product, operands in calls:
+            product(*operands)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.name() in PRODUCTS or func._schema.name in PRODUCTS:
-            own = [torch.randn_like(each) for each in args]
-            self.calls.append(lambda: func(*own))
-        return func(*args, **(kwargs or {}))
+    return products
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -65,15 +68,8 @@ def decoding(regions: str, model: str, images: int, alone: int, beam: int, round
 
     together = said(slice(None))
     one_by_one = [said(slice(n, n + 1))[0] for n in range(alone)]
-    equal = sum(one == other for one, other in zip(one_by_one, together, strict=False)) / alone
-    with Recorded() as recorded, torch.inference_mode():
-        said(slice(0, 256))  # one batch: what is recorded is kept in memory
-
-    def products() -> None:
-        with torch.inference_mode():
-            for call in recorded.calls:
-                call()
-
+    equal = sum(one == other for one, other in zip(one_by_one, together[:alone], strict=True)) / alone
+    products = products_of(lambda: said(slice(0, 256)))
     speed, over = [], []
     for _ in range(rounds):
         batched = seconds(lambda: said(slice(None))) / len(features)
@@ -83,7 +79,11 @@ def decoding(regions: str, model: str, images: int, alone: int, beam: int, round
     shape = f"{len(features)} images, beam {beam}"
     return {
         "decode.batch_speedup": (statistics.median(speed), f"times one at a time (median of {rounds} rounds)", shape),
-        "decode.rate_of_products": (statistics.median(over), f"ratio (median of {rounds} rounds)", f"256 images, beam {beam}"),
+        "decode.rate_of_products": (
+            statistics.median(over),
+            f"ratio (median of {rounds} rounds)",
+            f"256 images, beam {beam}",
+        ),
         "decode.same_captions": (equal, "share", f"{alone} images, beam {beam}"),
         "decode.captions_per_s": (1 / batched, "captions/s", shape),
     }

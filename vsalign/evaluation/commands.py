@@ -63,7 +63,8 @@ class DescriptionsOptions:
     captions: str
     """Folder or URL of the captions table: the references."""
     descriptions: str = ""
-    """Folder or URL of the descriptions table; or give --regions for the nearest-neighbour baseline."""
+    """Folder or URL of the descriptions table, or a COCO results JSON ([{"image_id", "caption"}, …]); or give --regions
+    for the nearest-neighbour baseline."""
     regions: str = ""
     """Regions table of both splits: measures the caption of the nearest training image instead of a table."""
     split: str = "dev"
@@ -74,6 +75,10 @@ class DescriptionsOptions:
     """ptb: the field's, needs Java. simple: this package's own."""
     meteor: bool = True
     """METEOR needs Java."""
+    results: str = ""
+    """File that the descriptions measured are written to as a COCO results JSON, for other people's tools."""
+    references: str = ""
+    """File that their references are written to as a COCO captions JSON."""
     json: str = ""
     """File that the figures are also written to."""
 
@@ -84,6 +89,7 @@ class DescriptionsOptions:
 
 def descriptions(argv: Sequence[str] | None = None) -> int:
     """BLEU, METEOR, ROUGE-L and CIDEr-D of a descriptions table, or of the nearest-neighbour baseline."""
+    from vsalign.evaluation.coco_results import read_results, references_json, results_json
     from vsalign.evaluation.descriptions import METRICS, evaluate_descriptions
     from vsalign.evaluation.java import require_java
 
@@ -99,13 +105,17 @@ def descriptions(argv: Sequence[str] | None = None) -> int:
     references: dict[str, list[str]] = {}
     for caption in captions_of(table, options.split):
         references.setdefault(caption.image_id, []).append(caption.text)
-    if options.descriptions:
+    if options.descriptions.endswith(".json"):
+        candidates = read_results(options.descriptions, references)
+    elif options.descriptions:
         candidates = _described(options.descriptions, references)
     else:
         candidates = _nearest(
             TableReader(options.regions, "regions"), captions_of(table, options.train_split), references
         )
     metrics = [name for name in METRICS if options.meteor or name != "METEOR"]
+    write(options.results, results_json(candidates))
+    write(options.references, references_json(references))
     result = evaluate_descriptions(candidates, references, metrics=metrics, tokenizer=options.tokenizer)
     print(result)
     write(options.json, {**result.scores, "scored": result.scored})
@@ -207,7 +217,7 @@ def _nearest(regions: TableReader, train: list[Caption], references: dict[str, l
     return dict(zip(queries, nearest_captions(matrix[0], matrix[1], [texts[i] for i in known]), strict=True))
 
 
-def write(path: str, figures: dict[str, Any]) -> None:
+def write(path: str, figures: Any) -> None:
     """Write the figures as JSON where a file was named."""
     if path:
         folder, name = split_url(path)
