@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -43,10 +44,8 @@ def read_results(url: str, known: Collection[str]) -> dict[str, str]:
         raise MissingInputError(f"there is no results file {url}: check the name") from None
     except (ValueError, KeyError, TypeError) as error:
         raise TableError(f'{url} is no COCO results JSON ([{{"image_id", "caption"}}, …]): {error!r}') from error
-    found: dict[str, str] = {}
-    for image_id, text in pairs:
-        if image_id in found:
-            raise TableError(f"{url} describes the image {image_id} twice: which is meant is not guessed")
-        if image_id in known:
-            found[image_id] = text
-    return found
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(image_id for image_id, count in Counter(image_id for image_id, _ in pairs).items() if count > 1)
+        raise TableError(f"{url} describes the image {twice} twice: which is meant is not guessed")
+    return {image_id: text for image_id, text in found.items() if image_id in known}
