@@ -36,7 +36,8 @@ def measured(asked: argparse.Namespace, seed: int) -> dict[str, float]:
     run("jobs.train_alignment", *tables, "--output", model, "--recipe", asked.recipe, "--seed", str(seed), *cache,
         *asked.options)  # fmt: skip
     found: dict[str, Any] = {}
-    for command, more in (("ranking", []), ("grounding", ["--truth", asked.truth, "--rescale"])):
+    truth = ["--truth", asked.truth, "--rescale", "--box", asked.box]
+    for command, more in (("ranking", []), ("grounding", truth)):
         file = work / f"{command}.json"
         if not file.exists():
             run("vsalign.cli", "evaluate", command, *tables, "--model", model, "--json", str(file), *more)
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="best", choices=["best", "paper"])
     parser.add_argument("--name", default="", help="of the figures: alignment.NAME.…; left out: the recipe")
     parser.add_argument("--grounding-name", default="", help="of the grounding's figures; left out: that of the rest")
+    parser.add_argument("--box", default="region", help="of a phrase, as `vsalign evaluate grounding` has it")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", default="runs/alignment", help="folder of the models")
     parser.add_argument("--json", type=Path, help="where to write the figures")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from vsalign.alignment import SentenceReader
 from vsalign.alignment.annotate import Annotator
-from vsalign.alignment.placing import Placing
+from vsalign.alignment.placing import MeanBoxes, Placing
 from vsalign.checkpoint import LoadedModel, load_model
 from vsalign.datasets.phrases import TruthOptions
 from vsalign.datasets.records import PhraseTruth
 from vsalign.errors import ConfigurationError, MissingInputError
 from vsalign.evaluation.commands import boxes_and_sizes, phrases_of, write
-from vsalign.evaluation.grounding import METHODS
+from vsalign.evaluation.grounding import METHODS, Choice
 from vsalign.evaluation.ranking import Ranking, rank_folds, ranking_metrics
 from vsalign.options import parse
 from vsalign.storage import TableReader
@@ -131,12 +132,22 @@ class GroundingOptions(Placing, ModelOptions, TruthOptions):
 
     curve: tuple[float, ...] = ()
     """Values of --beta whose figures are shown beside."""
+    box: Literal["region", "mean"] = "region"
+    """What a phrase's box is. region: that of the region its words are put on. mean: the mean of all regions' boxes,
+    each as likely as it is liked, which does better than fixed boxes themselves."""
+    mean: MeanBoxes = field(default_factory=MeanBoxes)
+    """How likely."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.box == "mean" and self.curve:
+            raise ConfigurationError("--curve is of --box region: the mean of boxes has no beta")
 
 
 def grounding(argv: Sequence[str] | None = None) -> int:
     """How many phrases land on their true box, beside lines that need no model."""
     from vsalign.evaluation.grounding import evaluate_grounding
-    from vsalign.evaluation.retrieval import phrase_regions
+    from vsalign.evaluation.retrieval import phrase_boxes, phrase_regions
 
     options = parse(
         GroundingOptions, argv, prog="vsalign evaluate grounding", description="Phrases on their true boxes."
@@ -151,11 +162,17 @@ def grounding(argv: Sequence[str] | None = None) -> int:
     annotator = Annotator(model.model, reader, options)
     betas = [annotator.beta, *options.curve]
     places = _places(truth, captions)
-    own, others = (
-        phrase_regions(annotator, regions, captions, asked, betas) for asked in (places, _of_other_images(places))
-    )
+
+    def choices(asked: Sequence[tuple[str, str, int, int]]) -> list[list[Choice]]:
+        """Of each beta."""
+        if options.box == "mean":
+            return [phrase_boxes(annotator, options.mean, regions, captions, asked)]
+        return [list(found) for found in phrase_regions(annotator, regions, captions, asked, betas)]
+
+    own, others = choices(places), choices(_of_other_images(places))
     results = [evaluate_grounding(truth, boxes, *found) for found in zip(own, others, strict=True)]
-    print(f"a word likes a region by {annotator.placing.unary}, beta {annotator.beta:g}")
+    how = f"a word likes a region by {annotator.placing.unary}, beta {annotator.beta:g}"
+    print(how if options.box == "region" else f"the mean of boxes: {options.mean}")
     print(results[0])
     for beta, result in zip(options.curve, results[1:], strict=True):
         shown = (
@@ -168,11 +185,9 @@ def grounding(argv: Sequence[str] | None = None) -> int:
         for name in METHODS
         for measure in ("iou", "pointing")
     }
-    curve = [{"beta": beta, **asdict(result.total.chosen)} for beta, result in zip(betas, results, strict=True)]
-    write(
-        options.json,
-        {"phrases": results[0].total.phrases, **flat, "placing": asdict(annotator.placing), "curve": curve},
-    )
+    curve = [{"beta": beta, **asdict(result.total.chosen)} for beta, result in zip(betas, results, strict=False)]
+    placing = asdict(annotator.placing) if options.box == "region" else asdict(options.mean)
+    write(options.json, {"phrases": results[0].total.phrases, **flat, "placing": placing, "curve": curve})
     return 0
 
 

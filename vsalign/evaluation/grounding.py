@@ -25,6 +25,8 @@ IOU_THRESHOLD = 0.5  # Flickr30k Entities' protocol; issue 3
 CENTRED_SHARE = 0.5  # of the picture's area: the centred box guesses a thing of half the picture (our choice)
 NO_REGION = -1
 FRAME_TOLERANCE_PX = 1.0  # region 0 may be rounded by whoever wrote it
+Choice = int | np.ndarray
+"""A region's index, or a box (4,) xyxy px that is none of them."""
 METHODS = ("chosen", "control", "whole_image", "centre", "best_possible", "chance")
 
 
@@ -114,16 +116,16 @@ class Grounding:
 def evaluate_grounding(
     phrases: Iterable[Phrase],
     regions: Mapping[str, np.ndarray],
-    chosen: Sequence[int],
-    control: Sequence[int] | None = None,
+    chosen: Sequence[Choice],
+    control: Sequence[Choice] | None = None,
 ) -> Grounding:
     """Measure the region chosen for each phrase against the phrase's true boxes (issue 3).
 
     phrases: each with image_id, kind and boxes (n, 4) xyxy px. regions: image_id -> boxes (R, 4) xyxy px in the same
-    frame, row 0 the whole picture. chosen: one region index a phrase, in order; -1 where the model chose none. control:
-    the same, where each phrase was another picture's; left out, nothing right. Raises VsalignError on counts that
-    differ, an index outside the picture's regions, broken boxes, true boxes of a picture of another size than region 0,
-    or when no phrase can be measured.
+    frame, row 0 the whole picture. chosen: one region index a phrase, in order, or a box (4,) of its own; -1 where the
+    model chose none. control: the same, where each phrase was another picture's; left out, nothing right. Raises
+    VsalignError on counts that differ, an index outside the picture's regions, broken boxes, true boxes of a picture of
+    another size than region 0, or when no phrase can be measured.
     """
     phrases = list(phrases)
     others = [NO_REGION] * len(phrases) if control is None else control
@@ -141,9 +143,9 @@ def evaluate_grounding(
         else:
             candidates = as_boxes(regions[phrase.image_id])
             for each in (index, other):
-                _check(number, phrase, truth, candidates, int(each))
-            without_region += int(index) == NO_REGION
-            hits[phrase.kind].append(_hits(truth, candidates, (int(index), int(other))))
+                _check(number, phrase, truth, candidates, each)
+            without_region += isinstance(index, int) and index == NO_REGION
+            hits[phrase.kind].append(_hits(truth, candidates, (index, other)))
     if not hits:
         raise VsalignError(
             f"none of {len(phrases)} phrases can be measured ({without_boxes} without true boxes, "
@@ -170,7 +172,7 @@ def centred_box(picture: np.ndarray) -> np.ndarray:
     return np.concatenate([middle - half, middle + half])[None]
 
 
-def _check(number: int, phrase: Phrase, truth: np.ndarray, candidates: np.ndarray, index: int) -> None:
+def _check(number: int, phrase: Phrase, truth: np.ndarray, candidates: np.ndarray, index: Choice) -> None:
     """Raise VsalignError on broken boxes, true boxes of another frame, or an index that names no region."""
     place = f"phrase {number} of picture {phrase.image_id!r}"
     for name, boxes in (("true box", truth), ("region", candidates)):
@@ -180,7 +182,7 @@ def _check(number: int, phrase: Phrase, truth: np.ndarray, candidates: np.ndarra
                 f"{place}: {name} {bad[0]} is {boxes[bad[0]].tolist()}; "
                 "give finite x1, y1, x2, y2 in pixels with x2 > x1 and y2 > y1."
             )
-    if not NO_REGION <= index < len(candidates):
+    if isinstance(index, int) and not NO_REGION <= index < len(candidates):
         raise VsalignError(
             f"{place} is put on region {index}, but the picture has {len(candidates)} regions; "
             "use the regions that the alignment was inferred with."
@@ -199,16 +201,20 @@ def check_frame(number: int, phrase: Phrase, candidates: np.ndarray) -> None:
         )
 
 
-def _hits(truth: np.ndarray, candidates: np.ndarray, indices: tuple[int, int]) -> np.ndarray:
+def _hits(truth: np.ndarray, candidates: np.ndarray, choices: tuple[Choice, Choice]) -> np.ndarray:
     """Hits (len(METHODS), 2) of one phrase: by IoU, by pointing."""
     truth = truth.astype(np.float64)  # so that an IoU of exactly 0.5 is a hit
     candidates = candidates.astype(np.float64)
-    boxes = np.concatenate([candidates, centred_box(candidates[0])])
+    own = [choice[None] for choice in choices if not isinstance(choice, int)]
+    boxes = np.concatenate([*own, candidates, centred_box(candidates[0])])
     by_iou = box_iou(boxes, union_box(truth))[:, 0] >= IOU_THRESHOLD
     by_pointing = points_inside(centres(boxes), truth).any(axis=1)
-    every = np.stack([by_iou, by_pointing], axis=1).astype(float)  # (R + 1, 2), the centred box last
-    of_regions = every[:-1]
-    chosen, control = (np.zeros(2) if index == NO_REGION else of_regions[index] for index in indices)
+    every = np.stack([by_iou, by_pointing], axis=1).astype(float)  # own boxes first, the centred box last
+    of_regions, of_own = every[len(own) : -1], iter(every)
+    chosen, control = (
+        next(of_own) if not isinstance(each, int) else np.zeros(2) if each == NO_REGION else of_regions[each]
+        for each in choices
+    )
     return np.stack([chosen, control, of_regions[0], every[-1], of_regions.max(axis=0), of_regions.mean(axis=0)])
 
 

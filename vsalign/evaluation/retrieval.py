@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 
 from vsalign.alignment import AlignmentModel, SentenceReader, decode_labels
 from vsalign.alignment.annotate import Annotator, batches, pairs_with_regions
-from vsalign.evaluation.grounding import NO_REGION
+from vsalign.alignment.placing import MeanBoxes
+from vsalign.evaluation.grounding import NO_REGION, Choice
 from vsalign.evaluation.ranking import Ranking, rank_folds
 from vsalign.storage import TableReader
 from vsalign.training.stream import PairStream, Text
@@ -81,6 +83,64 @@ def phrase_regions(
     captions: by caption_id. phrases: (image_id, caption_id, start, end in words, end exclusive). -1 where the regions
     table lacks the image, or the words lie behind the place where the sentence was cut.
     """
+    chosen = [[NO_REGION] * len(phrases) for _ in betas]
+    for found in _phrases_on_regions(annotator, regions, captions, phrases):
+        numbers, starts, rows = [], [], []
+        for phrase in found:
+            numbers.append(phrase.number)
+            starts.append(phrase.start)
+            likings = phrase.likings
+            together = likings[phrase.start : phrase.end].sum(0, keepdim=True)
+            rows.append(torch.cat([likings[: phrase.start], together, likings[phrase.end :]]))
+        if rows:
+            padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+            words = torch.tensor([len(row) for row in rows])
+            for regions_of, beta in zip(chosen, betas, strict=True):
+                labels = decode_labels(padded, words, beta)[torch.arange(len(rows)), torch.tensor(starts)]
+                for number, region in zip(numbers, labels.tolist(), strict=True):
+                    regions_of[number] = region
+    return chosen
+
+
+@torch.inference_mode()
+def phrase_boxes(
+    annotator: Annotator,
+    means: MeanBoxes,
+    regions: TableReader,
+    captions: Mapping[str, Caption],
+    phrases: Sequence[tuple[str, str, int, int]],
+) -> list[Choice]:
+    """The mean box (4,) xyxy px of each phrase; arguments and -1 as `phrase_regions`'."""
+    chosen: list[Choice] = [NO_REGION] * len(phrases)
+    for found in _phrases_on_regions(annotator, regions, captions, phrases):
+        for each in found:
+            own, whole = (some.mean(0)[None] for some in (each.products[each.start : each.end], each.products))
+            chosen[each.number] = means.boxes(own, whole, each.boxes[None])[0].numpy()
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A phrase, words [start, end) of its sentence of T words, on R regions."""
+
+    number: int
+    start: int
+    end: int
+    likings: torch.Tensor
+    """(T, R)."""
+    products: torch.Tensor
+    """(T, R)."""
+    boxes: torch.Tensor
+    """(R, 4)."""
+
+
+def _phrases_on_regions(
+    annotator: Annotator,
+    regions: TableReader,
+    captions: Mapping[str, Caption],
+    phrases: Sequence[tuple[str, str, int, int]],
+) -> Iterator[list[_Placed]]:
+    """A batch of sentences at a time, the phrases that have words and regions."""
     of_pair: dict[tuple[str, str], list[int]] = {}
     for number, (image_id, caption_id, _, _) in enumerate(phrases):
         of_pair.setdefault((image_id, caption_id), []).append(number)
@@ -88,23 +148,14 @@ def phrase_regions(
     for image_id, caption_id in of_pair:
         if tokens := captions[caption_id].tokens:
             wanted.setdefault(image_id, []).append({"caption_id": caption_id, "tokens": tokens})
-    chosen = [[NO_REGION] * len(phrases) for _ in betas]
     for pairs in batches(pairs_with_regions(wanted, regions)):
-        unary, lengths, *_ = annotator.likings(pairs)
-        numbers, starts, rows = [], [], []
-        for pair, likings, length in zip(pairs, unary, lengths.tolist(), strict=True):
+        unary, lengths, _, products = annotator.likings(pairs)
+        found: list[_Placed] = []
+        for row, (pair, length) in enumerate(zip(pairs, lengths.tolist(), strict=True)):
+            count = len(pair.boxes)
+            own = unary[row, :length], products[row, :length, :count], torch.from_numpy(np.array(pair.boxes))
             for number in of_pair[pair.image_id, pair.caption_id]:
                 start, end = phrases[number][2], min(phrases[number][3], length)
                 if start < end:
-                    numbers.append(number)
-                    starts.append(start)
-                    together = likings[start:end].sum(0, keepdim=True)
-                    rows.append(torch.cat([likings[:start], together, likings[end:length]]))
-        if rows:
-            padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-            words = torch.tensor([len(row) for row in rows])
-            for found, beta in zip(chosen, betas, strict=True):
-                labels = decode_labels(padded, words, beta)[torch.arange(len(rows)), torch.tensor(starts)]
-                for number, region in zip(numbers, labels.tolist(), strict=True):
-                    found[number] = region
-    return chosen
+                    found.append(_Placed(number, start, end, *own))
+        yield found

@@ -23,6 +23,10 @@ class Curves:
         for name, value in figures.items():
             self._writer.add_scalar(f"{kind}/{name}", value, step)
 
+    def say(self, kind: str, text: str, step: int) -> None:
+        """Note a text (Markdown) after a step of the whole training."""
+        self._writer.add_text(kind, text, step)
+
     def flush(self) -> None:
         """Write what was noted so far."""
         self._writer.flush()

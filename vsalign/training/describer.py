@@ -25,6 +25,8 @@ from vsalign.training.texts import Caption, caption_texts, captions_of, phrase_t
 from vsalign.training.workers import mean_over_workers, worker
 
 RECIPES = Path(__file__).with_name("recipes") / "describer"
+SAMPLES = 8
+"""Sentences that stand beside the curves."""
 IMAGES = 256
 """Images whose features are read at once for the baseline."""
 
@@ -132,7 +134,7 @@ def train_describer(
     cost = cost_of(config)
     if config.objective == "cider":
         cost = paid_by(Consensus(train_captions, vocabulary), model, config.draws, config.precision)
-    Training(config, running, state, stream, cost, work, report).run(measure)
+    Training(config, running, state, stream, cost, work, report).run(measure, measure.samples)
     if worker()[0] == 0:
         training = {"configuration": asdict(config), **state.summary()}
         save_model(output, "describer", model, vocabulary, regions.properties["extractor"], training)
@@ -153,6 +155,8 @@ class Validation:
         self.model, self.vocabulary = model, vocabulary
         self.stream = PairStream(regions, texts, seed=0, shown=model.config.shown)
         self.consensus: Consensus | None = None
+        self.said: list[str] = []
+        """The first sentences of the last time."""
         if config.choose_by == "cider":
             self.consensus = Consensus(captions, vocabulary)
             whole = {image_id: [Text([UNK])] for image_id in self.consensus.images}
@@ -163,8 +167,13 @@ class Validation:
         of_words = perplexity(self.model, self.stream)
         if self.consensus is None:
             return -of_words, {"perplexity": of_words}
-        cider = 100 * self.consensus.of_split(self.model, self.whole)
-        return cider, {"cider": cider, "perplexity": of_words}
+        cider, sentences = self.consensus.of_split(self.model, self.whole)
+        self.said = [" ".join(self.vocabulary.decode(ids)) for ids in sentences[:SAMPLES]]
+        return 100 * cider, {"cider": 100 * cider, "perplexity": of_words}
+
+    def samples(self) -> str:
+        """The same as a Markdown list."""
+        return "\n".join(f"- {sentence}" for sentence in self.said)
 
 
 def optimiser_of(config: DescriberTraining, model: nn.Module) -> torch.optim.Optimizer:

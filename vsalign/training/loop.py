@@ -34,6 +34,9 @@ Report = Callable[[dict[str, Any], Path | None], None]
 """Called by every worker with figures and, on the first worker, a checkpoint folder: at the end of an epoch, and (then
 with `epoch` and `step` alone) in between."""
 
+Validate = Callable[[], tuple[float, dict[str, float]]]
+"""Called on the first worker: the figure to maximise, and all to report."""
+
 Cost = Callable[[nn.Module, Any], tuple[Tensor, dict[str, float]]]
 """The scalar to minimise, of the (perhaps distributed) model and a batch, and what else is to be told of it."""
 
@@ -78,20 +81,20 @@ class Training:
         """Steps that are done, over all epochs."""
         return self.state.epoch * self.steps_an_epoch + self.state.step
 
-    def run(self, validate: Callable[[], tuple[float, dict[str, float]]]) -> None:
+    def run(self, validate: Validate, samples: Callable[[], str] | None = None) -> None:
         """Train until the steps are done or `patience` epochs brought nothing; the best weights stay in the model.
 
-        validate: called on the first worker; the figure to maximise, and others to report. Raises VsalignError where
-        the loss or the figure is no number.
+        samples: called after validate, a text (Markdown) to stand beside the curves. Raises VsalignError where the loss
+        or the figure is no number.
         """
         state = self.state
         curves = Curves(self.running.tensorboard, self.step + 1) if self.running.tensorboard and not self.rank else None
         with contextlib.closing(curves) if curves else contextlib.nullcontext():
-            self._epochs(validate, curves)
+            self._epochs(validate, samples, curves)
         state.model.load_state_dict(state.best_weights)
         state.model.eval()
 
-    def _epochs(self, validate: Callable[[], tuple[float, dict[str, float]]], curves: Curves | None) -> None:
+    def _epochs(self, validate: Validate, samples: Callable[[], str] | None, curves: Curves | None) -> None:
         state = self.state
         while self.step < self.total and state.epoch - 1 - state.best_epoch < self.config.patience:
             started = time.monotonic()
@@ -105,6 +108,8 @@ class Training:
                     metrics |= figures
                     if curves:
                         curves.add(self.config.validation_split, figures, self.step)
+                        if samples:
+                            curves.say(self.config.validation_split, samples(), self.step)
                 figure = from_first_worker(figure)
                 if math.isnan(figure):
                     raise VsalignError(

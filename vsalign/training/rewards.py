@@ -43,16 +43,18 @@ class Consensus:
         return torch.tensor([[self._ended(key, ids) for ids in own] for key, own in zip(keys, drawn, strict=True)])
 
     @torch.inference_mode()
-    def of_split(self, model: DescriberNetwork, stream: PairStream) -> float:
-        """The mean CIDEr-D, 0 to 10, of the whole images' best sentences."""
+    def of_split(self, model: DescriberNetwork, stream: PairStream) -> tuple[float, list[list[int]]]:
+        """The mean CIDEr-D, 0 to 10, of the whole images' best sentences, and these, in the order of `all_pairs`."""
         model.eval()
         device = model.mean.device
         found: list[float] = []
+        said: list[list[int]] = []
         for batch in stream.all_pairs(IMAGES):
             context = model.encode(batch.features.to(device), batch.region_mask.to(device))
             sentences = beam_search(model, context, batch.described.to(device), VALIDATION)
             found += map(self._plain, batch.image_keys.tolist(), sentences.words)
-        return sum(found) / len(found)
+            said += sentences.words
+        return sum(found) / len(found), said
 
 
 def paid_by(consensus: Consensus, model: DescriberNetwork, draws: int, precision: str) -> Cost:

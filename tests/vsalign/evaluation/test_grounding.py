@@ -36,6 +36,17 @@ def test_the_union_box_counts_for_iou_and_any_box_for_pointing() -> None:
     assert (one_man.chosen.iou, one_man.chosen.pointing) == (0.0, 1.0)
 
 
+def test_a_box_of_its_own_is_measured_as_a_region_is() -> None:
+    truth = [phrase([[10, 10, 20, 20]]), phrase([[0, 0, 20, 100], [80, 0, 100, 100]])]
+    regions = {"a.jpg": np.asarray([WHOLE, [10, 10, 20, 30], [0, 0, 20, 100]], np.float32)}
+    boxes = [regions["a.jpg"][1], regions["a.jpg"][2]]
+
+    by_box = evaluate_grounding(truth, regions, boxes, [0, np.array([0.0, 0, 20, 100])])
+
+    assert by_box.total == evaluate_grounding(truth, regions, [1, 2], [0, 2]).total
+    assert by_box.total.chosen.iou == 0.5 and by_box.total.chosen.pointing == 1.0
+
+
 def test_iou_of_exactly_one_half_is_right() -> None:
     regions = {"a.jpg": np.asarray([WHOLE, [10, 10, 20, 30]], np.float32)}
 

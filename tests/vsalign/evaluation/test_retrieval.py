@@ -13,11 +13,11 @@ from torch import Tensor
 
 from vsalign.alignment import AlignmentModel, AlignmentModelConfig, SentenceReader, annotate
 from vsalign.alignment.annotate import Annotator
-from vsalign.alignment.placing import Placing
+from vsalign.alignment.placing import MeanBoxes, Placing
 from vsalign.errors import ConfigurationError
 from vsalign.evaluation import retrieval
 from vsalign.evaluation.ranking import rank, ranking_metrics
-from vsalign.evaluation.retrieval import evaluate_ranking, phrase_regions, score_matrix
+from vsalign.evaluation.retrieval import evaluate_ranking, phrase_boxes, phrase_regions, score_matrix
 from vsalign.storage import TableReader
 from vsalign.text import Vocabulary
 from vsalign.training.texts import Caption
@@ -152,3 +152,29 @@ def test_a_phrase_behind_the_end_of_its_cut_sentence_gets_no_region(world: World
 
     assert found[0] == -1
     assert found[1] == found[2] >= 0  # of the words that are left, whatever the batch's longest sentence is
+
+
+def test_a_phrases_mean_box_is_that_of_its_scores(world: World) -> None:
+    caption, means = world.captions[0], MeanBoxes(contrast=0.5, temperature=0.7, size=0.2)
+    annotator = Annotator(world.model, READER, Placing(unary="products"))
+    phrases = [("1.jpg", caption.caption_id, 0, 1), ("absent.jpg", caption.caption_id, 0, 1)]
+    (row,) = [
+        row for batch in world.regions.batches(["image_id", "boxes"]) for row in batch.to_pylist()
+        if row["image_id"] == "1.jpg"
+    ]  # fmt: skip
+    boxes = np.array(row["boxes"], np.float64)
+
+    found, absent = phrase_boxes(annotator, means, world.regions, {caption.caption_id: caption}, phrases)
+
+    products = (world.s(caption) @ world.v("1.jpg").t()).detach().double().numpy()
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    logits = (products[0] - 0.5 * products.mean(0)) / 0.7 + 0.2 * np.log(area / area[0])
+    likely = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(found, likely @ boxes, rtol=1e-4)
+    assert absent == -1
+
+
+@pytest.mark.parametrize("wrong", [{"contrast": 1.2}, {"temperature": 0.0}, {"size": -1.0}])
+def test_impossible_means_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match=str(next(iter(wrong.values())))):
+        MeanBoxes(**wrong)
