@@ -23,7 +23,7 @@ from torch import Tensor
 
 from vsalign.errors import ConfigurationError
 
-BETAS = {"products": 1.0, "overlap": 0.05}
+BETAS = {"products": 1.0, "overlap": 0.02}
 """What is taken where nobody says. overlap's was chosen by grounding on Flickr8k's tune split, products' is a guess."""
 
 
@@ -36,8 +36,8 @@ class Placing:
     with the word's own. auto: overlap for a model of --model.normalise, whose products it is tuned for."""
     beta: float | None = None
     """What two neighbouring words on the same region earn (the paper's β): 0, every word for itself; the larger, the
-    longer the phrases. Left out: 0.05 for overlap, 1 for products."""
-    contrast: float = 0.9
+    longer the phrases. Left out: 0.02 for overlap, 1 for products."""
+    contrast: float = 0.6
     """Of overlap: the share of what the whole sentence likes that is taken off each word."""
     temperature: float = 0.1
     """Of overlap: the smaller, the surer a word is of its region."""

@@ -51,7 +51,7 @@ def test_a_region_is_liked_by_the_overlap_it_may_expect_with_the_words_own() -> 
 def test_auto_goes_by_the_model() -> None:
     paper = Placing().settled(normalised=False)
     assert (paper.unary, paper.beta) == ("products", 1.0)
-    assert Placing().settled(normalised=True) == Placing(unary="overlap", beta=0.05)
+    assert Placing().settled(normalised=True) == Placing(unary="overlap", beta=0.02)
     assert Placing(unary="products", beta=0.0).settled(normalised=True) == Placing(unary="products", beta=0.0)
 
 
