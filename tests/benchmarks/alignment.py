@@ -33,7 +33,8 @@ def measured(asked: argparse.Namespace, seed: int) -> dict[str, float]:
     tables = ["--regions", asked.regions, "--captions", asked.captions]
     model = str(work / "model")
     cache = ["--cache", str(Path(asked.work) / "states")] if asked.recipe == "best" else []
-    run("jobs.train_alignment", *tables, "--output", model, "--recipe", asked.recipe, "--seed", str(seed), *cache,
+    if not Path(model, "config.json").exists():
+        run("jobs.train_alignment", *tables, "--output", model, "--recipe", asked.recipe, "--seed", str(seed), *cache,
         *asked.options)  # fmt: skip
     found: dict[str, Any] = {}
     truth = ["--truth", asked.truth, "--rescale", "--box", asked.box]
