@@ -21,7 +21,7 @@ from vsalign.checkpoint import LoadedModel, load_model
 from vsalign.errors import ConfigurationError
 from vsalign.generation import DescriberConfig
 from vsalign.options import parse
-from vsalign.training import alignment
+from vsalign.training import alignment, describer
 from vsalign.training.alignment import AlignmentData, AlignmentTraining
 from vsalign.training.describer import DescriberData, DescriberTraining, train_describer
 
@@ -195,6 +195,21 @@ def test_the_recipe_stands_below_a_file_and_what_is_typed(tmp_path: Path) -> Non
     assert paper.training == AlignmentTraining(epochs=2)
     with pytest.raises(ConfigurationError, match="--recipe: 'wurst' is not one of"):
         options("--recipe", "wurst")
+
+
+def test_the_describers_recipes_are_kinds_and_a_second_training(tmp_path: Path) -> None:
+    typed = ["--regions", "r", "--captions", "c", "--output", "o"]
+
+    def options(*more: str) -> train_mrnn.Options:
+        return parse(train_mrnn.Options, [*typed, *more], prog="x", description="", recipes=describer.RECIPES)
+
+    attention, mrnn = options(), options("--recipe", "mrnn")
+    assert (attention.model.describer, attention.optimiser, attention.choose_by) == ("attention", "adamw", "cider")
+    assert mrnn.training == DescriberTraining()
+    cider = options("--recipe", "cider", "--start", str(tmp_path / "model"))
+    assert (cider.objective, cider.training.start) == ("cider", str(tmp_path / "model"))
+    with pytest.raises(ConfigurationError, match="that --start names"):
+        options("--recipe", "cider")
 
 
 def test_files_mean_the_same_in_every_worker(tmp_path, monkeypatch) -> None:
