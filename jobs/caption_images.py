@@ -23,6 +23,7 @@ from vsalign.errors import ConfigurationError, WrongExtractorError
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
+from vsalign.photograph import model_folders
 from vsalign.regions import ExtractorFiles
 from vsalign.regions.extract import ExtractOptions
 from vsalign.storage import Output, ShardResult, ShardTask, begin
@@ -35,10 +36,10 @@ STAGE = "caption_images"
 class Options(DescribeOptions, PictureOptions, ShardOptions):
     """What caption_images is told."""
 
-    model: str
-    """Folder of the Multimodal RNN that describes whole pictures."""
+    model: str = ""
+    """Folder of the describer of whole pictures; empty: that of the distribution vsalign-models."""
     region_model: str = ""
-    """Folder of the one that describes regions; empty: the same."""
+    """Folder of the describer of regions; empty: the packaged one, or the same where --model is given."""
     images: str = ""
     """Folder, glob, archive (.tar, .tar.gz, .zip), Parquet file with a bytes column, list of URIs (.txt), or one
     picture; a path or a URL such as gs://bucket/photos. Or name --regions."""
@@ -148,8 +149,8 @@ def caption_images(argv: Sequence[str] | None = None) -> int:
     """Describe the pictures that `argv` names, and return the exit status."""
     about = "Writes the descriptions table: a sentence for each picture and for its regions."
     options = parse(Options, argv, prog=PROG, description=about)
-    whole = everywhere(options.model, "--model")
-    models = Models(whole, everywhere(options.region_model, "--region-model") if options.region_model else whole)
+    whole, regions = model_folders(options.model, options.region_model)
+    models = Models(everywhere(whole, "--model"), everywhere(regions, "--region-model"))
     facts = models.facts()
     trained, _ = models.load(facts)
     plan = options.described_input(trained).plan()

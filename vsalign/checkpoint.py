@@ -87,13 +87,16 @@ def save_model(
     extractor: dict[str, Any],
     training: dict[str, Any],
     language: dict[str, Any] | None = None,
+    terms: str = "",
+    half: bool = False,
 ) -> None:
     """Write a model folder at any fsspec URL, config.json last.
 
-    language: identity of the sentence encoder that it reads sentences by.
+    language: identity of the sentence encoder that it reads sentences by. terms: of the data it was trained on, for its
+    card. half: the weights are written as float16, half the size.
     """
     folder = Folder(url)
-    weights = _weights_of(model)
+    weights = _weights_of(model.half() if half else model)
     config = {
         "format_version": FORMAT_VERSION,
         "kind": kind,
@@ -105,6 +108,7 @@ def save_model(
         "extractor": extractor,
         "training": training,
         **({"language": language} if language else {}),
+        **({"terms": terms} if terms else {}),
     }
     folder.remove(CONFIG)
     folder.replace(WEIGHTS, weights)

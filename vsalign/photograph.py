@@ -109,8 +109,17 @@ def load(
     where that is given). files: of the extractor, where it needs some, and where it runs. Raises MissingInputError
     where there is no such model, ModelError or WrongExtractorError where it cannot be used.
     """
-    whole = load_model(model or packaged(WHOLE, REMEDY), "describer")
-    regions = (
-        whole if model and not region_model else load_model(region_model or packaged(REGIONS, REMEDY), "describer")
-    )
+    folders = model_folders(model, region_model)
+    whole = load_model(folders[0], "describer")
+    regions = whole if folders[0] == folders[1] else load_model(folders[1], "describer")
     return Photographs(whole, regions, options, files)
+
+
+def model_folders(model: str, region_model: str) -> tuple[str, str]:
+    """Where the describers of photographs and of regions are: packaged, where none is named.
+
+    One of photographs that is named describes regions too, unless another is. Raises MissingInputError where
+    vsalign-models is absent.
+    """
+    whole = model or packaged(WHOLE, REMEDY)
+    return whole, region_model or (whole if model else packaged(REGIONS, REMEDY))

@@ -1,0 +1,39 @@
+"""infra.ship: half the size, the same sentences, and the terms on the card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from infra.ship import main
+from vsalign.checkpoint import CARD, WEIGHTS, load_model, save_model
+from vsalign.generation import MRNN, DescriberConfig
+from vsalign.text import Vocabulary
+
+
+def test_a_shipped_model_is_half_as_large_and_says_its_terms(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, words = MRNN(12, 6, DescriberConfig(hidden=64, word_dim=32)), Vocabulary(["a", "dog"])
+    save_model(str(tmp_path / "own"), "describer", model, words, {"name": "lite", "dim": 12}, {"epochs": 3})
+
+    arguments = ["--model", str(tmp_path / "own"), "--output", str(tmp_path / "shipped"), "--terms", "for research"]
+    assert main(arguments) == 0
+
+    shipped = load_model(str(tmp_path / "shipped"), "describer")
+    assert (shipped.vocabulary, shipped.extractor, shipped.training) == (
+        words,
+        {"name": "lite", "dim": 12},
+        {"epochs": 3},
+    )
+    for name, weight in shipped.model.state_dict().items():
+        assert weight.dtype == torch.float32
+        torch.testing.assert_close(weight, model.state_dict()[name], rtol=1e-3, atol=1e-3)
+    sizes = [(tmp_path / name / WEIGHTS).stat().st_size for name in ("own", "shipped")]
+    assert sizes[1] < 0.55 * sizes[0]
+    assert "for research" in (tmp_path / "shipped" / CARD).read_text()
+
+
+def test_no_model_is_one_sentence(tmp_path: Path, capsys) -> None:
+    assert main(["--model", str(tmp_path), "--output", str(tmp_path / "o"), "--terms", "x"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
