@@ -203,7 +203,7 @@ def stranger(road: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     [
         ({"--regions": "/nowhere"}, "there is no regions table at /nowhere"),
         ({"--model": "/nowhere"}, "there is no model at /nowhere"),
-        ({"--model": "ROAD MRNN"}, "holds a model of the kind 'mrnn' where 'alignment' is needed"),
+        ({"--model": "ROAD MRNN"}, "holds a model of the kind 'describer' where 'alignment' is needed"),
         ({"--model": "ALIGNMENT"}, "are another extractor's than those the model"),
         ({"--beta": "-1"}, "--beta -1"),
         ({"--beta": "nan"}, "--beta nan"),
