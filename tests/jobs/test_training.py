@@ -161,8 +161,7 @@ def test_a_mistake_is_one_sentence_and_status_2(
     job: Any, changes: dict[str, str], sentence: str, road: Any, tmp_path: Path, capsys: Any
 ) -> None:
     options = {"--regions": road.regions, "--captions": road.captions, "--output": str(tmp_path / "model"), **changes}
-    if job is train_alignment:
-        options["--recipe"] = "paper"
+    options["--recipe"] = "paper" if job is train_alignment else "mrnn"
     places = {"REGIONS": road.regions, "ALIGNMENT": road.alignment}
     argv = [word for name, value in options.items() for word in (name, places.get(value, value))]
     assert job.main(argv) == 2
