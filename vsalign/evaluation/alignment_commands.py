@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -57,6 +57,8 @@ class RankingOptions(ModelOptions):
     regions: str = ""
     captions: str = ""
     model: str = ""
+    ensemble: tuple[str, ...] = ()
+    """Folders of more alignment models on the same regions: the scores are the sum of all models'."""
     scores: str = ""
     """Instead of a model: a file (.npy) of scores, a row an image, a column a sentence, greater fits better. With
     --captions they are in its order, the images by their first sentence."""
@@ -68,6 +70,8 @@ class RankingOptions(ModelOptions):
     def __post_init__(self) -> None:
         if bool(self.scores) == bool(self.model) or bool(self.model) != bool(self.regions):
             raise ConfigurationError("give either --regions, --captions and --model, or --scores FILE.npy")
+        if self.ensemble and not self.model:
+            raise ConfigurationError("--ensemble adds to the model that --model names")
         if self.model and not self.captions:
             raise ConfigurationError("--captions is missing: name the captions table")
         if self.folds < 1 or self.sentences_per_image < 1:
@@ -90,10 +94,15 @@ def ranking(argv: Sequence[str] | None = None) -> int:
 
 
 def _ranking_of_model(options: RankingOptions) -> Ranking:
-    from vsalign.evaluation.retrieval import evaluate_ranking
+    from vsalign.evaluation.retrieval import score_matrix
 
     regions, captions, model = options.open()
-    return evaluate_ranking(model.model, regions, captions, model.reader(options.language), options.folds)
+    models = [model, *(replace(options, model=folder).open()[2] for folder in options.ensemble)]
+    found = (score_matrix(each.model, regions, captions, each.reader(options.language)) for each in models)
+    total, image_ids, used = next(found)
+    for scores, *_ in found:
+        total += scores
+    return rank_folds(total, image_ids, [caption.image_id for caption in used], options.folds)
 
 
 def _ranking_of_scores(options: RankingOptions) -> Ranking:

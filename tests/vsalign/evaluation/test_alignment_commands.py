@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.vsalign.evaluation.conftest import SENTENCES, Files, one_sentence
-from vsalign.checkpoint import load_model
+from vsalign.alignment import AlignmentModel
+from vsalign.checkpoint import load_model, save_model
 from vsalign.evaluation.retrieval import evaluate_ranking, score_matrix
 from vsalign.storage import TableReader
 from vsalign.training.texts import captions_of
@@ -26,6 +27,21 @@ def test_ranking_prints_and_writes_the_figures_of_the_split(files: Files, capsys
     assert figures["search_median_rank"] == expected.search.median_rank
     assert figures["chance_search_r1"] == pytest.approx(25)
     assert figures["rsum"] == pytest.approx(expected.rsum)
+
+
+def test_an_ensemble_is_ranked_by_the_sum_of_its_scores(files: Files) -> None:
+    known = load_model(files.model, "alignment")
+    other = AlignmentModel(known.model.feature_dim, known.model.vocabulary_size, known.model.config)
+    save_model(str(files.folder / "other"), "alignment", other, known.vocabulary, known.extractor, {})
+    regions, dev = TableReader(files.regions, "regions"), captions_of(TableReader(files.captions, "captions"), "dev")
+    one, two = (score_matrix(model, regions, dev, known.reader())[0] for model in (known.model, other))
+    np.save(files.folder / "sum.npy", one + two)
+
+    found = files.evaluate("ranking", *files.aligned, "--ensemble", str(files.folder / "other"))
+
+    expected = files.evaluate("ranking", "--scores", str(files.folder / "sum.npy"), "--captions", files.captions)
+    assert found == expected and found[0] == 0
+    assert files.evaluate("ranking", "--scores", str(files.folder / "sum.npy"), "--ensemble", files.model)[0] == 2
 
 
 def test_ranking_reads_a_score_matrix_of_ones_own(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
