@@ -95,9 +95,9 @@ def best_of(found: list[Sentences]) -> Sentences:
 def n_best(
     model: DescriberNetwork, context: Context, described: Tensor, options: DecodeOptions, count: int
 ) -> list[Sentences]:
-    """The `count` best sentences of each view, best first; fewer where fewer were found.
+    """The `count` best sentences of each view, best first; fewer where fewer were found; as `beam_search` otherwise.
 
-    Finished ones come first, and one that is not is given where there is no other.
+    At the limit the best open one comes before finished ones that it might have beaten.
     """
     model.eval()
     views, device = len(described), described.device
