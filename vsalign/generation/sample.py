@@ -9,6 +9,11 @@ from vsalign.generation.network import DescriberNetwork
 from vsalign.text import END, PAD, START, UNK
 
 
+def never_drawn(device: torch.device) -> Tensor:
+    """The ids that are no part of a sentence."""
+    return torch.tensor([PAD, START, UNK], device=device)
+
+
 @torch.no_grad()
 def draw(
     model: DescriberNetwork,
@@ -26,11 +31,11 @@ def draw(
     """
     context = model.encode(features, mask)
     state = tuple(each.expand(-1, count, -1) for each in model.start(context, described))
+    banned = never_drawn(described.device)
     going = torch.ones(len(described), count, dtype=torch.bool, device=described.device)
     words: list[Tensor] = []
     for _ in range(max_words):
-        logits = model.logits(state[0]).float() / temperature
-        logits[..., [PAD, START, UNK]] = -torch.inf
+        logits = (model.logits(state[0]).float() / temperature).index_fill(-1, banned, -torch.inf)
         word = logits.softmax(-1).flatten(0, 1).multinomial(1).view(going.shape)
         words.append(torch.where(going, word, PAD))
         going = going & (word != END)
