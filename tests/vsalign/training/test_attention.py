@@ -54,7 +54,7 @@ def test_attention_learns_eight_captions_by_heart(run_describer: RunDescriber, p
 
 def paid(folder: Path) -> DescriberTraining:
     """The second training of a model that stands in `folder`."""
-    return replace(ATTENTION, objective="cider", start=str(folder / "model"), epochs=25, learning_rate=0.02, draws=8)
+    return replace(ATTENTION, objective="cider", start=str(folder / "model"), epochs=40, learning_rate=0.02, draws=8)
 
 
 def test_drawn_sentences_that_are_paid_get_better(run_describer: RunDescriber, pictures: Any, tmp_path: Path) -> None:
