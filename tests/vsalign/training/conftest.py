@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vsalign.generation import DescriberConfig
 from vsalign.training.describer import DescriberData, DescriberTraining, train_describer
 
 SENTENCES = [
@@ -81,6 +82,17 @@ class Recorder:
 def record() -> type[Recorder]:
     return Recorder
 
+
+TINY = DescriberTraining(
+    model=DescriberConfig(hidden=32, word_dim=12, dropout=0.0),
+    epochs=60,
+    batch_size=8,
+    learning_rate=0.02,
+    warmup=5,
+    min_count=1,
+    patience=60,
+    window_images=4,
+)
 
 RunDescriber = Callable[..., list[dict[str, Any]]]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.vsalign.training.conftest import RunDescriber
+from tests.vsalign.training.conftest import TINY, RunDescriber
 from vsalign.checkpoint import load_model, save_model
 from vsalign.errors import ConfigurationError, WrongExtractorError
 from vsalign.generation import DecodeOptions, DescriberConfig
@@ -18,18 +18,13 @@ from vsalign.training.describer import (
     DescriberTraining,
 )
 
-ATTENTION = DescriberTraining(
+ATTENTION = replace(
+    TINY,
     model=DescriberConfig(describer="attention", hidden=24, word_dim=12, dropout=0.0),
     optimiser="adamw",
-    learning_rate=0.02,
-    warmup=5,
-    min_count=1,
-    patience=60,
-    window_images=4,
     batch_size=4,
     choose_by="cider",
     average=0.8,
-    epochs=60,
 )
 REGULARISED = replace(
     ATTENTION,
@@ -83,27 +78,6 @@ def test_an_averaged_run_resumed_from_any_epoch_ends_bitwise_as_an_undisturbed_o
         run_describer(config, pictures, folder, "", tmp_path / stage / f"epoch{epoch}")
         found = load_model(str(folder / "model"), "describer").model.state_dict()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
-
-
-def test_a_region_model_sees_the_whole_image_beside(run_describer: RunDescriber, pictures: Any, tmp_path: Path) -> None:
-    config = DescriberTraining(
-        model=DescriberConfig(hidden=32, word_dim=12, dropout=0.0, whole=True),
-        whole_images=False,
-        epochs=40,
-        batch_size=8,
-        learning_rate=0.02,
-        warmup=5,
-        min_count=1,
-        patience=60,
-        window_images=4,
-    )
-
-    run_describer(config, pictures, tmp_path, segments=pictures.segments)
-
-    trained = load_model(str(tmp_path / "model"), "describer")
-    features = list(pictures.features.values())
-    found = sentences_of(trained.model, trained.vocabulary, features, [[1, 2]] * len(features), DecodeOptions(3, 12))
-    assert [" ".join(each.caption for each in both) for both in found] == list(pictures.sentences.values())
 
 
 @pytest.mark.parametrize(

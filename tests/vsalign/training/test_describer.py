@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.vsalign.training.conftest import RunDescriber
+from tests.vsalign.training.conftest import TINY, RunDescriber
 from vsalign.checkpoint import load_model
 from vsalign.errors import ConfigurationError, ModelError, TableError, WrongExtractorError
 from vsalign.generation import MRNN, DecodeOptions, DescriberConfig
@@ -20,23 +20,12 @@ from vsalign.generation.describe import sentences_of
 from vsalign.storage import TableReader
 from vsalign.text import END, PAD, START
 from vsalign.training.describer import (
-    DescriberTraining,
     perplexity,
     shifted,
     whole_image_features,
 )
 from vsalign.training.stream import PairStream, Text, collate
 
-TINY = DescriberTraining(
-    model=DescriberConfig(hidden=32, word_dim=12, dropout=0.0),
-    epochs=60,
-    batch_size=8,
-    learning_rate=0.02,
-    warmup=5,
-    min_count=1,
-    patience=60,
-    window_images=4,
-)
 SHORT = replace(TINY, model=replace(TINY.model, dropout=0.3), epochs=3, batch_size=3)
 
 
@@ -195,3 +184,14 @@ def test_whole_image_features_are_region_0_and_keep_no_other_in_memory(pictures:
 def test_impossible_settings_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         replace(TINY, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_region_model_sees_the_whole_image_beside(run_describer: RunDescriber, pictures: Any, tmp_path: Path) -> None:
+    config = replace(TINY, whole_images=False, model=replace(TINY.model, whole=True), epochs=40)
+
+    run_describer(config, pictures, tmp_path, segments=pictures.segments)
+
+    trained = load_model(str(tmp_path / "model"), "describer")
+    features = list(pictures.features.values())
+    found = sentences_of(trained.model, trained.vocabulary, features, [[1, 2]] * len(features), DecodeOptions(3, 12))
+    assert [" ".join(each.caption for each in both) for both in found] == list(pictures.sentences.values())
