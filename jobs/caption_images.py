@@ -19,11 +19,11 @@ from jobs.shards import ShardOptions, make_shards
 from vsalign import tables
 from vsalign.checkpoint import LoadedModel
 from vsalign.command import exit_status
-from vsalign.errors import ConfigurationError, WrongExtractorError
+from vsalign.errors import ConfigurationError
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
-from vsalign.photograph import model_folders
+from vsalign.photograph import model_folders, require_same_extractor
 from vsalign.regions import ExtractorFiles
 from vsalign.regions.extract import ExtractOptions
 from vsalign.storage import Output, ShardResult, ShardTask, begin
@@ -113,11 +113,7 @@ class Models:
         whole = load_recorded(self.whole, "describer", facts["model"])
         same = self.regions == self.whole
         regions = whole if same else load_recorded(self.regions, "describer", facts["region_model"])
-        if regions.extractor != whole.extractor:
-            raise WrongExtractorError(
-                f"the models {self.whole} and {self.regions} were trained on features of {whole.extractor} and "
-                f"{regions.extractor}: give two that were trained on the same extractor's"
-            )
+        require_same_extractor(whole, regions)
         return whole, regions
 
 

@@ -62,11 +62,7 @@ class Photographs:
         max_pixels: int = DecodeOptions.max_pixels,
     ) -> None:
         """Raises WrongExtractorError where the two describers are of different extractors."""
-        if regions.extractor != whole.extractor:
-            raise WrongExtractorError(
-                f"the models {whole.url} and {regions.url} were trained on features of {whole.extractor} and "
-                f"{regions.extractor}: give two that were trained on the same extractor's"
-            )
+        require_same_extractor(whole, regions)
         self.extractor = extractor_of(whole.extractor, files)
         self.describer = Describer((whole.model, whole.vocabulary), (regions.model, regions.vocabulary), options)
         self.decoding = DecodeOptions(max_pixels, self.extractor.least_side)
@@ -123,3 +119,12 @@ def model_folders(model: str, region_model: str) -> tuple[str, str]:
     """
     whole = model or packaged(WHOLE, REMEDY)
     return whole, region_model or (whole if model else packaged(REGIONS, REMEDY))
+
+
+def require_same_extractor(whole: LoadedModel, regions: LoadedModel) -> None:
+    """Raise WrongExtractorError where two describers were trained on features of different extractors."""
+    if regions.extractor != whole.extractor:
+        raise WrongExtractorError(
+            f"the models {whole.url} and {regions.url} were trained on features of {whole.extractor} and "
+            f"{regions.extractor}: give two that were trained on the same extractor's"
+        )

@@ -22,6 +22,7 @@ from vsalign.alignment.segment import Segment, segments
 from vsalign.alignment.sentences import SentenceReader
 from vsalign.chunks import chunks
 from vsalign.errors import ConfigurationError, Reason
+from vsalign.padding import padded
 from vsalign.storage import ShardResult, ShardWriter, TableReader
 from vsalign.tables import feature_arrays
 
@@ -120,13 +121,13 @@ class Annotator:
         sentences = self.reader.read([pair.tokens for pair in pairs])
         s, lengths = self.model.sentences(*sentences), sentences.lengths
         images = {pair.image_id: pair for pair in pairs}
-        features, mask = _padded([pair.features for pair in images.values()])
+        features, mask = padded([pair.features for pair in images.values()])
         row = {image_id: number for number, image_id in enumerate(images)}
         image = torch.tensor([row[pair.image_id] for pair in pairs])
         found = products(self.model.regions(features), mask, s, lengths, image)
         unary = found
         if self.placing.unary == "overlap":
-            boxes, _ = _padded([pair.boxes for pair in images.values()])
+            boxes, _ = padded([pair.boxes for pair in images.values()])
             unary = expected_overlaps(self.placing, found, lengths, region_overlaps(boxes)[image])
         return unary, lengths, self.beta, found
 
@@ -136,16 +137,8 @@ def products(v: Tensor, region_mask: Tensor, s: Tensor, lengths: Tensor, image: 
 
     v: (N, R, h); region_mask: (N, R); s: (W, h), sentence by sentence; lengths: (M,); image: (M,), rows of v.
     """
-    padded = torch.nn.utils.rnn.pad_sequence(list(s.split(lengths.tolist())), batch_first=True)
-    return (padded @ v[image].transpose(1, 2)).masked_fill(~region_mask[image][:, None, :], -torch.inf)
-
-
-def _padded(features: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """(N, R, D) float32 and the mask (N, R) of N images' (n, D) arrays."""
-    rows = [torch.from_numpy(each.astype(np.float32)) for each in features]
-    counts = torch.tensor([len(each) for each in rows])
-    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    return padded, torch.arange(padded.shape[1]) < counts[:, None]
+    words = torch.nn.utils.rnn.pad_sequence(list(s.split(lengths.tolist())), batch_first=True)
+    return (words @ v[image].transpose(1, 2)).masked_fill(~region_mask[image][:, None, :], -torch.inf)
 
 
 def annotate_shard(

@@ -14,6 +14,7 @@ from vsalign.errors import ConfigurationError, InputError, Reason
 from vsalign.generation.decode import DecodeOptions, beam_search
 from vsalign.generation.network import DescriberNetwork
 from vsalign.images import ReadImage
+from vsalign.padding import padded
 from vsalign.regions.base import Regions, to_float16
 from vsalign.regions.extract import Extracted
 from vsalign.storage import ShardResult, ShardWriter, TableReader
@@ -98,7 +99,7 @@ def sentences_of(
     for start in range(0, len(features), ENCODED):
         some = slice(start, start + ENCODED)
         with torch.inference_mode():
-            context = network.encode(*padded(features[some], network.mean.device))
+            context = network.encode(*(each.to(network.mean.device) for each in padded(features[some])))
         rows = [row for row, regions in enumerate(described[some]) for _ in regions]
         regions = [region for each in described[some] for region in each]
         sentences: list[Sentence] = []
@@ -112,14 +113,6 @@ def sentences_of(
         each_one = iter(sentences)
         found += [[next(each_one) for _ in each] for each in described[some]]
     return found
-
-
-def padded(features: Sequence[np.ndarray], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (n_i, D) of images -> (B, R, D), zeros where there is no region, and the mask (B, R)."""
-    parts = [torch.from_numpy(np.array(each)) for each in features]
-    together = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
-    counts = torch.tensor([len(each) for each in parts])
-    return together.to(device), (torch.arange(together.shape[1]) < counts[:, None]).to(device)
 
 
 def _row(
