@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from vsalign.errors import ConfigurationError
-from vsalign.generation.network import Context, DescriberNetwork, State
-from vsalign.text import END, PAD, START, UNK
+from vsalign.generation.network import Context, DescriberNetwork, State, never_said
+from vsalign.text import END, PAD
 
 BLOCK = 64
 """Words whose greatest logit is taken first: the k best words are in the k best blocks."""
@@ -129,7 +129,7 @@ def continuations(
     """
     logits = model.logits(opened.state[0]).float()
     base = opened.log_prob - logits.logsumexp(-1)
-    logits[..., [PAD, START, UNK]] = -torch.inf
+    logits.index_fill_(-1, never_said(logits.device), -torch.inf)
     if options.no_repeat:
         forbid_repeats(logits, opened.history, options.no_repeat)
     ended = base + logits[..., END]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vsalign.errors import ConfigurationError
-from vsalign.text import START
+from vsalign.text import PAD, START, UNK
 
 Context = tuple[Tensor, ...]
 """What stays the same over a sentence, each (B, …)."""
@@ -111,3 +111,8 @@ class DescriberNetwork(nn.Module, ABC):
 def begun(words: Tensor) -> Tensor:
     """START for each of (B,): (B, 1)."""
     return torch.full((len(words), 1), START, device=words.device)
+
+
+def never_said(device: torch.device) -> Tensor:
+    """The ids that are no part of a sentence: PAD, START, UNK."""
+    return torch.tensor([PAD, START, UNK], device=device)

@@ -5,13 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vsalign.generation.network import DescriberNetwork
-from vsalign.text import END, PAD, START, UNK
-
-
-def never_drawn(device: torch.device) -> Tensor:
-    """The ids that are no part of a sentence."""
-    return torch.tensor([PAD, START, UNK], device=device)
+from vsalign.generation.network import DescriberNetwork, never_said
+from vsalign.text import END, PAD
 
 
 @torch.no_grad()
@@ -31,7 +26,7 @@ def draw(
     """
     context = model.encode(features, mask)
     state = tuple(each.expand(-1, count, -1) for each in model.start(context, described))
-    banned = never_drawn(described.device)
+    banned = never_said(described.device)
     going = torch.ones(len(described), count, dtype=torch.bool, device=described.device)
     words: list[Tensor] = []
     for _ in range(max_words):

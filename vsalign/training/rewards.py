@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from vsalign.evaluation.cider import CiderD
 from vsalign.generation import DecodeOptions, DescriberNetwork, beam_search
-from vsalign.generation.sample import draw, never_drawn
+from vsalign.generation.network import never_said
+from vsalign.generation.sample import draw
 from vsalign.text import END, START, Vocabulary
 from vsalign.training.loop import Cost
 from vsalign.training.stream import Batch, PairStream, key_of
@@ -77,7 +78,7 @@ def paid_by(consensus: Consensus, model: DescriberNetwork, draws: int, precision
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             logits = trained(batch.features, batch.region_mask, batch.described, inputs, lengths)
         # What is never drawn has no part in the softmax either: else probability flees there.
-        logits = logits.float().index_fill(-1, never_drawn(device), -torch.inf)
+        logits = logits.float().index_fill(-1, never_said(device), -torch.inf)
         log_prob = -nn.functional.cross_entropy(logits, words[inside], reduction="none")
         value = -(advantage[..., None].expand_as(words)[inside] * log_prob).sum()
         return value / mean_over_workers(int(lengths.sum())), {"reward": float(reward.mean())}
