@@ -22,7 +22,7 @@ TUNE_IMAGES = 1000
 BETA = 1.0
 """Of the segments' MRF: about the spread of a word's scores over regions; a guess."""
 BEAM = 7
-"""The paper's."""
+"""The paper's, which compares sentences by their probabilities."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ def run(options: FlickrOptions) -> int:
     )
     describers = {"model": models["mrnn"], "region_model": models["mrnn-regions"]}
     dev = _list_of_dev_images(data, road)
-    road.run("jobs.caption_images", images=dev, root=images, **describers, decode__beam=BEAM, output=descriptions)
+    decode: dict[str, int] = {"decode__beam": BEAM, "decode__length_norm": 0}
+    road.run("jobs.caption_images", images=dev, root=images, **describers, **decode, output=descriptions)
     road.run(
         "vsalign.cli", "gallery", descriptions=descriptions, **tables, segments=segments, output=road.path("gallery")
     )

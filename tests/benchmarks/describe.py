@@ -51,15 +51,15 @@ def main() -> None:
     parser.add_argument("--recipe", default="attention", choices=["attention", "mrnn"])
     parser.add_argument("--paid", action="store_true", help="train a second time, by CIDEr-D")
     parser.add_argument("--name", default="", help="of the figures: describe.NAME.…; left out: the recipe")
-    parser.add_argument("--beam", type=int, default=3)
-    parser.add_argument("--length-norm", type=float, default=0.0)
+    parser.add_argument("--beam", type=int, default=5)
+    parser.add_argument("--length-norm", type=float, default=0.5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", default="runs/describe", help="folder of the models")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     asked, options = parser.parse_known_args()
     asked.options, asked.name = options, asked.name or asked.recipe
     seeds = [measured(asked, seed) for seed in range(asked.seeds)]
-    dev = f"Flickr8k dev ({Path(asked.regions).name} regions), beam {asked.beam}"
+    dev = f"Flickr8k dev ({Path(asked.regions).name} regions), beam {asked.beam}, length norm {asked.length_norm:g}"
     figures: dict[str, Measured] = {
         f"describe.{asked.name}.{key}": ([seed[name] for seed in seeds], "x 100", dev) for name, key in METRICS.items()
     }

@@ -52,7 +52,7 @@ def beam_by_beam(model: DescriberNetwork, image: Tensor, beam: int, max_words: i
 
 
 def search(model: DescriberNetwork, images: Tensor, beam: int, max_words: int) -> list[Found]:
-    return list(zip(*beam_search(model, *views(model, images), DecodeOptions(beam, max_words)), strict=True))
+    return list(zip(*beam_search(model, *views(model, images), DecodeOptions(beam, max_words, 0.0)), strict=True))
 
 
 def assert_same(found: Sequence[Found], expected: Sequence[Found]) -> None:
