@@ -88,12 +88,13 @@ def save_model(
     training: dict[str, Any],
     language: dict[str, Any] | None = None,
     terms: str = "",
+    about: str = "",
     half: bool = False,
 ) -> None:
     """Write a model folder at any fsspec URL, config.json last.
 
-    language: identity of the sentence encoder that it reads sentences by. terms: of the data it was trained on, for its
-    card. half: the weights are written as float16, half the size.
+    language: identity of the sentence encoder that it reads sentences by. terms: of the data it was trained on, about:
+    what else there is to say of it, both for its card. half: the weights are written as float16, half the size.
     """
     folder = Folder(url)
     weights = _weights_of(model.half() if half else model)
@@ -109,6 +110,7 @@ def save_model(
         "training": training,
         **({"language": language} if language else {}),
         **({"terms": terms} if terms else {}),
+        **({"about": about} if about else {}),
     }
     folder.remove(CONFIG)
     folder.replace(WEIGHTS, weights)

@@ -25,6 +25,7 @@ def model_card(config: dict[str, Any], unsaid: str) -> str:
     if "backbone" in config:
         own = config["backbone"]
         backbone = f"- Backbone: `backbone.safetensors`, SHA-256 `{own['sha256']}`, under {own['terms']}\n"
+    about = f"{config['about']}\n\n" if "about" in config else ""
     return (
         f"# {names[config['kind']]}\n\n"
         "Method: Karpathy and Fei-Fei, *Deep Visual-Semantic Alignments for Generating Image Descriptions* "
@@ -37,5 +38,6 @@ def model_card(config: dict[str, Any], unsaid: str) -> str:
         f"{backbone}\n"
         "The model knows what its training data showed, and carries the terms of that data"
         f"{': ' + config['terms'] if config.get('terms', unsaid) != unsaid else ''}.\n\n"
+        f"{about}"
         f"## Training\n\n```json\n{training}\n```\n"
     )

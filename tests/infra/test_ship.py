@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 
 from infra.ship import main
+from vsalign.alignment import AlignmentModel, AlignmentModelConfig
 from vsalign.checkpoint import CARD, WEIGHTS, load_model, save_model
 from vsalign.generation import MRNN, DescriberConfig
 from vsalign.text import Vocabulary
 
 EXTRACTOR = {"name": "lite", "dim": 12}
-TRAINING = {"configuration": {"start": "/somebody/first", "epochs": 3}}
+TRAINING = {"configuration": {"start": "/somebody/first", "epochs": 3}, "history": [{"rsum": 1.5}]}
 
 
 def test_a_shipped_model_is_half_as_large_and_says_its_terms(tmp_path: Path) -> None:
@@ -21,6 +22,7 @@ def test_a_shipped_model_is_half_as_large_and_says_its_terms(tmp_path: Path) -> 
     save_model(str(tmp_path / "own"), "describer", model, words, EXTRACTOR, TRAINING)
 
     arguments = ["--model", str(tmp_path / "own"), "--output", str(tmp_path / "shipped"), "--terms", "for research"]
+    arguments += ["--about", "It knows dogs."]
     assert main(arguments) == 0
 
     shipped = load_model(str(tmp_path / "shipped"), "describer")
@@ -31,7 +33,21 @@ def test_a_shipped_model_is_half_as_large_and_says_its_terms(tmp_path: Path) -> 
         torch.testing.assert_close(weight, model.state_dict()[name], rtol=1e-3, atol=1e-3)
     sizes = [(tmp_path / name / WEIGHTS).stat().st_size for name in ("own", "shipped")]
     assert sizes[1] < 0.55 * sizes[0]
-    assert "for research" in (tmp_path / "shipped" / CARD).read_text()
+    card = (tmp_path / "shipped" / CARD).read_text()
+    assert "for research" in card and "It knows dogs." in card
+
+
+def test_an_alignment_model_is_shipped_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = AlignmentModelConfig(h=8, word_dim=6)
+    model, words = AlignmentModel(12, 6, config), Vocabulary(["a", "dog"])
+    save_model(str(tmp_path / "own"), "alignment", model, words, EXTRACTOR, TRAINING)
+
+    assert main(["--model", str(tmp_path / "own"), "--output", str(tmp_path / "shipped"), "--terms", "x"]) == 0
+
+    shipped = load_model(str(tmp_path / "shipped"), "alignment")
+    assert (shipped.vocabulary, shipped.model.config) == (words, config)
+    assert shipped.training["history"] == [{"rsum": 1.5}]
 
 
 def test_no_model_is_one_sentence(tmp_path: Path, capsys) -> None:

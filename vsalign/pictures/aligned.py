@@ -17,11 +17,16 @@ from vsalign.datasets.files import file_name, open_bytes
 from vsalign.errors import ConfigurationError, InputError
 from vsalign.images import DecodeOptions, decode_sized
 from vsalign.options import parse
+from vsalign.packaged import packaged
 from vsalign.pictures.drawing import draw_alignment, draw_matrix
 from vsalign.pictures.files import require_format, save_picture
 from vsalign.pictures.thumbnails import smaller
 from vsalign.regions import ExtractorFiles, Regions, extractor_of, to_float16
 from vsalign.text import UNK, tokenize
+
+ALIGNMENT = "alignment"
+"""The packaged model."""
+REMEDY = "or name the folder of one that jobs.train_alignment made (--model)"
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,8 @@ class AlignOptions(Placing):
     """File or URL of the picture."""
     sentence: str
     """What is said of it."""
-    model: str
-    """Folder of the alignment model."""
+    model: str = ""
+    """Folder of the alignment model; empty: that of the distribution vsalign-models."""
     image_id: str = ""
     """What the picture is called where the boxes come from (--extractor.boxes); empty: its file's name."""
     output: str = "aligned.png"
@@ -110,7 +115,7 @@ def main(argv: Sequence[str]) -> int:
     words = tokenize(options.sentence)
     if not words:
         raise ConfigurationError(f"the sentence {options.sentence!r} has no words: say what the picture shows")
-    trained = load_model(options.model, "alignment")
+    trained = load_model(options.model or packaged(ALIGNMENT, REMEDY), "alignment")
     reader = trained.reader(options.language)
     extractor = extractor_of(trained.extractor, options.extractor)
     with open_bytes(options.picture) as file:
