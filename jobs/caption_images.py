@@ -23,7 +23,7 @@ from vsalign.errors import ConfigurationError
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
-from vsalign.photograph import model_folders, require_same_extractor
+from vsalign.photograph import model_folders, require_same_extractor, together
 from vsalign.regions import ExtractorFiles
 from vsalign.regions.extract import ExtractOptions
 from vsalign.storage import Output, ShardResult, ShardTask, begin
@@ -38,6 +38,9 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
 
     model: str = ""
     """Folder of the describer of whole pictures; empty: that of the distribution vsalign-models."""
+    ensemble: tuple[str, ...] = ()
+    """Folders of further describers of whole pictures, of the same vocabulary: a word is as likely as on the mean of
+    all of them."""
     region_model: str = ""
     """Folder of the describer of regions; empty: the packaged one, or the same where --model is given."""
     images: str = ""
@@ -103,17 +106,30 @@ class Models:
 
     whole: str
     regions: str
+    others: tuple[str, ...] = ()
+    """Which whole pictures are described by too."""
 
     def facts(self) -> dict[str, Any]:
         """What is recorded of them."""
-        return {"model": model_facts(self.whole, "describer"), "region_model": model_facts(self.regions, "describer")}
+        return {
+            "model": model_facts(self.whole, "describer"),
+            "region_model": model_facts(self.regions, "describer"),
+            "ensemble": [model_facts(url, "describer") for url in self.others],
+        }
 
     def load(self, facts: Mapping[str, Any]) -> tuple[LoadedModel, LoadedModel]:
-        """Both, loaded once where they are the same; raises WrongExtractorError where their extractors differ."""
+        """Both, loaded once where they are the same; the first is all that describe whole pictures together.
+
+        Raises WrongExtractorError where their extractors differ, ModelError where the vocabularies of an ensemble do.
+        """
         whole = load_recorded(self.whole, "describer", facts["model"])
         same = self.regions == self.whole
         regions = whole if same else load_recorded(self.regions, "describer", facts["region_model"])
         require_same_extractor(whole, regions)
+        if self.others:
+            recorded = zip(self.others, facts["ensemble"], strict=True)
+            others = [load_recorded(url, "describer", fact) for url, fact in recorded]
+            whole = together(whole, others)
         return whole, regions
 
 
@@ -146,7 +162,8 @@ def caption_images(argv: Sequence[str] | None = None) -> int:
     about = "Writes the descriptions table: a sentence for each picture and for its regions."
     options = parse(Options, argv, prog=PROG, description=about)
     whole, regions = model_folders(options.model, options.region_model)
-    models = Models(everywhere(whole, "--model"), everywhere(regions, "--region-model"))
+    others = tuple(everywhere(url, "--ensemble") for url in options.ensemble)
+    models = Models(everywhere(whole, "--model"), everywhere(regions, "--region-model"), others)
     facts = models.facts()
     trained, _ = models.load(facts)
     plan = options.described_input(trained).plan()

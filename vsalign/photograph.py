@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from vsalign.checkpoint import LoadedModel, load_model
 from vsalign.datasets.files import file_name, open_bytes
-from vsalign.errors import WrongExtractorError
+from vsalign.errors import ModelError, WrongExtractorError
+from vsalign.generation import Ensemble
 from vsalign.generation.describe import DescribeOptions, Describer, in_float16
 from vsalign.images import DecodeOptions, decode_sized
 from vsalign.packaged import packaged
@@ -128,3 +130,14 @@ def require_same_extractor(whole: LoadedModel, regions: LoadedModel) -> None:
             f"the models {whole.url} and {regions.url} were trained on features of {whole.extractor} and "
             f"{regions.extractor}: give two that were trained on the same extractor's"
         )
+
+
+def together(first: LoadedModel, others: Sequence[LoadedModel]) -> LoadedModel:
+    """One describer of several; raises WrongExtractorError or ModelError where they do not go together."""
+    for other in others:
+        require_same_extractor(first, other)
+        if other.vocabulary != first.vocabulary:
+            raise ModelError(
+                f"the models {first.url} and {other.url} have different vocabularies: train them on the same captions"
+            )
+    return replace(first, model=Ensemble([first.model, *(other.model for other in others)]))

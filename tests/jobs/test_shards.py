@@ -25,6 +25,7 @@ from vsalign.alignment.placing import Placing
 from vsalign.checkpoint import LoadedModel, load_model, save_model
 from vsalign.generation import MRNN, DecodeOptions, DescriberConfig
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard, regions_of_shard
+from vsalign.photograph import together
 from vsalign.regions import ExtractorFiles
 from vsalign.storage import Output, Stage, TableReader
 from vsalign.text import Vocabulary
@@ -129,7 +130,7 @@ def test_killed_captioning_equals_the_tables_of_regions_described_without_ray(
     output = tmp_path / "descriptions"
     arguments = ["--images", str(photographs), "--model", road.mrnn, "--region-model", road.region_mrnn]
     arguments += ["--output", str(output), "--shard-size", "3", "--batch-size", "3", "--max-regions", "4"]
-    arguments += ["--decode.beam", "3", "--decode.max-words", "6"]
+    arguments += ["--decode.beam", "3", "--decode.max-words", "6", "--ensemble", road.region_mrnn]
     job = start("caption_images", *arguments, "--actors", "1", **cluster.environment)
     kill_after_a_few_shards(job, output, seed)
     status, out, said = start("caption_images", *arguments, "--actors", "2", **cluster.environment).finish()
@@ -146,7 +147,7 @@ def test_killed_captioning_equals_the_tables_of_regions_described_without_ray(
     # batches are the same ones.
     models = [load_model(url, "describer") for url in (road.mrnn, road.region_mrnn)]
     options = DescribeOptions(DecodeOptions(beam=3, max_words=6), max_regions=4)
-    whole, region = ((model.model, model.vocabulary) for model in models)
+    whole, region = ((model.model, model.vocabulary) for model in (together(models[0], models[1:]), models[1]))
     describer = Describer(whole, region, options)
     regions = TableReader(road.regions, "regions")
     direct = Output(str(tmp_path / "direct"), "descriptions", tables.DESCRIPTIONS, "caption_images", {})
@@ -255,6 +256,7 @@ def test_torchvisions_own_weights_are_no_path(tmp_path: Path) -> None:
         ),
         ({"--model": "ROAD ALIGNMENT"}, "holds a model of the kind 'alignment' where 'describer' is needed"),
         ({"--region-model": "MRNN"}, "give two that were trained on the same extractor's"),
+        ({"--ensemble": "MRNN"}, "give two that were trained on the same extractor's"),
         ({"--model": "GIVEN"}, "the model was trained on given boxes: name a COCO JSON"),
         ({"--model": "UNKNOWN"}, "which this vsalign cannot extract"),
         ({"--extractor.boxes": "/boxes.json"}, "finds its own; leave it out"),

@@ -2,6 +2,7 @@
 
 from vsalign.generation.attention import Attention
 from vsalign.generation.decode import DecodeOptions, Sentences, beam_search, n_best
+from vsalign.generation.ensemble import Ensemble
 from vsalign.generation.mrnn import MRNN
 from vsalign.generation.network import DescriberConfig, DescriberNetwork
 
@@ -15,6 +16,7 @@ __all__ = [
     "DecodeOptions",
     "DescriberConfig",
     "DescriberNetwork",
+    "Ensemble",
     "Sentences",
     "beam_search",
     "n_best",

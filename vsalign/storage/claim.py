@@ -96,6 +96,6 @@ def _differences(held: dict[str, Any], asked: dict[str, Any], prefix: str = "") 
         there, here = held.get(key), asked.get(key)
         if isinstance(there, dict) and isinstance(here, dict):
             found += _differences(there, here, f"{prefix}{key}.")
-        elif json.dumps(there) != json.dumps(here):
+        elif json.dumps(there, sort_keys=True) != json.dumps(here, sort_keys=True):
             found.append(f"{prefix}{key}: there {there!r}, asked {here!r}")
     return found

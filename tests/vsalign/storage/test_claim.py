@@ -38,6 +38,14 @@ def test_tuples_and_lists_are_the_same_configuration(captions) -> None:
     assert captions.other(configuration={"splits": ["a", "b"]}).run().rows_made == 0
 
 
+def test_the_order_of_names_makes_no_other_configuration(captions) -> None:
+    """They are held sorted, in lists too."""
+    captions.other(configuration={"models": [{"weights": "1", "name": "a"}]}).run()
+    assert captions.other(configuration={"models": [{"weights": "1", "name": "a"}]}).run().rows_made == 0
+    with pytest.raises(ConfigurationError, match="models: there"):
+        captions.other(configuration={"models": [{"weights": "2", "name": "a"}]}).run()
+
+
 def test_another_table_and_another_version_are_refused(captions, monkeypatch) -> None:
     captions.run()
     from dataclasses import replace
