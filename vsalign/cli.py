@@ -42,6 +42,9 @@ COMMANDS: Mapping[str, Command] = {
         "vsalign.pictures.described:main", "what is on a photograph and its regions, printed and drawn"
     ),
     "gallery": Command("vsalign.pictures:main", "make a web page of a descriptions table that opens from a file"),
+    "export": Command(
+        "vsalign.exports:main", "write a descriptions table as COCO JSON, sidecar files or WebDataset tars"
+    ),
     "inspect regions": Command(
         "vsalign.pictures.inspection:main", "what a regions table holds, and a sheet of pictures with their boxes"
     ),

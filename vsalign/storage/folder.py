@@ -95,12 +95,16 @@ class Folder:
         content = data if isinstance(data, bytes) else _whole(data)
         return self._persistently(name, lambda: self._create(name, content))
 
-    def replace(self, name: str, data: bytes) -> None:
-        """Write a file whole, in place of one of that name; raises TableError where it cannot be written."""
+    def replace(self, name: str, data: bytes | IO[bytes]) -> None:
+        """Write a file whole, in place of one of that name; `data` as `write_new`'s.
+
+        Raises TableError where it cannot be written.
+        """
         if self.local:
             self._persistently(name, lambda: self._through_temporary(name, data, _replace))
         else:
-            self._persistently(name, lambda: self._overwrite(name, data))
+            content = data if isinstance(data, bytes) else _whole(data)
+            self._persistently(name, lambda: self._overwrite(name, content))
 
     def names(self, prefix: str = "") -> list[str]:
         """The names of the files below the folder `prefix`, sorted, as they are in the store now."""

@@ -117,6 +117,8 @@ class ShardWriter:
             check_fits(batch, self.output.schema)
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise TableError(f"a row does not fit the {self.output.table} table: {error}") from error
+        if not batch.num_rows:
+            return  # a row group of no rows is what some readers stumble over
         self._pending.append(batch)
         self._pending_bytes += batch.nbytes
         self.rows += batch.num_rows
