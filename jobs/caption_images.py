@@ -21,6 +21,7 @@ from vsalign.checkpoint import LoadedModel
 from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard
+from vsalign.images.decoders import DecoderOptions
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
 from vsalign.photograph import model_folders, require_same_extractor, together
@@ -54,8 +55,8 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
     """Of the extractor that the model was trained on; which one it is, the model says."""
     batch_size: int = 16
     """Pictures a pass of the network; batches never cross a shard."""
-    decode_threads: int = 2
-    """Threads that decode beside the network."""
+    decoders: DecoderOptions = field(default_factory=DecoderOptions)
+    """What decodes pictures beside the network."""
     max_pixels: int = ExtractOptions.max_pixels
     """A picture that announces more is refused (TOO_LARGE) before it is decoded."""
 
@@ -78,7 +79,8 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
     @property
     def extraction(self) -> ExtractOptions:
         """The part that the extraction needs."""
-        return ExtractOptions(self.batch_size, self.cpus_per_actor, self.decode_threads, self.max_pixels)
+        threads = self.decoders.processes or ExtractOptions.decode_threads
+        return ExtractOptions(self.batch_size, self.cpus_per_actor, threads, self.max_pixels)
 
     def described_input(self, trained: LoadedModel) -> DescribedInput:
         """What is described, by a model that was trained on its extractor's features."""
@@ -88,6 +90,7 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
             self.source(self.shard_size),
             self.reading,
             self.extraction,
+            self.decoders,
             trained.extractor,
             self._files(),
         )

@@ -10,7 +10,17 @@ import pyarrow as pa
 
 from vsalign.errors import ConfigurationError, InputError
 from vsalign.generation.describe import regions_of_shard
-from vsalign.images import IMAGE_PLAN, ImageInput, ReadCounts, ReadImage, ReadOptions, list_images, read_images
+from vsalign.images import (
+    IMAGE_PLAN,
+    DecodeOptions,
+    ImageInput,
+    ReadCounts,
+    ReadImage,
+    ReadOptions,
+    list_images,
+    read_images,
+)
+from vsalign.images.decoders import DecoderOptions, Decoders
 from vsalign.regions import ExtractorFiles, RegionExtractor, extractor_of, reads_boxes, settled, takes_boxes
 from vsalign.regions.extract import Extracted, ExtractOptions, extract_images
 from vsalign.storage import ShardWriter, TableReader
@@ -54,6 +64,7 @@ class Pictures:
     source: ImageInput
     reading: ReadOptions
     extraction: ExtractOptions
+    decoders: DecoderOptions
     identity: dict[str, Any]
     """Of the extractor that the model was trained on."""
     files: ExtractorFiles
@@ -90,10 +101,12 @@ class Pictures:
     def open(self) -> Callable[[Rows, ShardWriter], Described]:
         """Reads, decodes and extracts."""
         extractor = self.extractor()
+        options = DecodeOptions(self.extraction.max_pixels, extractor.least_side)
+        decode = Decoders(self.decoders, options) if self.decoders.processes else None
 
         def regions(rows: Rows, writer: ShardWriter) -> Described:
             skipped = ReadCounts()
-            yield from extract_images(read_images(rows, self.reading, skipped), extractor, self.extraction)
+            yield from extract_images(read_images(rows, self.reading, skipped), extractor, self.extraction, decode)
             writer.counts.update({name: count for name, count in vars(skipped).items() if count})
 
         return regions

@@ -61,6 +61,7 @@ class Reason(StrEnum):
     INCOMPLETE = "INCOMPLETE"
     READ_FAILED = "READ_FAILED"
     TIMED_OUT = "TIMED_OUT"
+    CRASHED = "CRASHED"
     # caption lines
     BAD_LINE = "BAD_LINE"
     MISSING_IMAGE = "MISSING_IMAGE"

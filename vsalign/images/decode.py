@@ -7,6 +7,7 @@ import io
 import logging
 import threading
 import warnings
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +87,8 @@ class DecodeOptions:
 
 
 DEFAULT_OPTIONS = DecodeOptions()
-_ONE_LARGE = threading.Lock()
+ONE_LARGE: AbstractContextManager[Any] = threading.Lock()
+"""Held while a large picture is decoded."""
 
 
 def decode_image(data: bytes, uri: str, options: DecodeOptions = DEFAULT_OPTIONS) -> np.ndarray[Any, Any]:
@@ -149,7 +151,7 @@ def _decode(data: bytes, content: Content, options: DecodeOptions) -> tuple[np.n
     if integrity.is_cut(data, content.decoder):
         raise InputError(Reason.TRUNCATED, f"the file ends early, after {len(data)} bytes")
     smaller = options.least_side > 0 and image.draft(image.mode, (options.least_side,) * 2) is not None
-    with _ONE_LARGE if image.width * image.height > _LARGE else contextlib.nullcontext():
+    with ONE_LARGE if image.width * image.height > _LARGE else contextlib.nullcontext():
         image.load()
         orientation = _orientation(image)
         rgb = to_srgb(image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,6 +19,8 @@ from vsalign.images import DecodeOptions, ReadImage, decode_sized
 from vsalign.regions.base import Prepared, RegionExtractor, Regions, to_float16
 from vsalign.storage import ShardResult, ShardWriter
 
+Decode = Callable[[bytes, str], tuple[np.ndarray, tuple[int, int]]]
+"""A picture's bytes and URI -> pixels and the picture's own size, as vsalign.images.decode_sized; raises InputError."""
 _Batch = list[tuple[ReadImage, Prepared]]
 
 
@@ -63,9 +65,11 @@ and eight of 16 pictures peaked at 1.6, 1.9 and 3.8 GB."""
 
 
 def extract_images(
-    images: Iterable[ReadImage], extractor: RegionExtractor, options: ExtractOptions
+    images: Iterable[ReadImage], extractor: RegionExtractor, options: ExtractOptions, decode: Decode | None = None
 ) -> Iterator[Extracted | tuple[ReadImage, InputError]]:
     """Every picture's regions, in order; what cannot be used comes with its error instead, and is in no batch.
+
+    decode: what makes pixels of bytes, called by `options.decode_threads` threads; left out: this process.
 
     Yielded images are without their bytes. Where the extractor allows it (`RegionExtractor.parallel`), each thread of
     the network has a batch of its own: no core waits for the others in the middle of a layer, which is a tenth faster
@@ -74,11 +78,12 @@ def extract_images(
     threads = options.threads or torchs_own_threads()
     streams = min(threads, MOST_STREAMS) if extractor.parallel else 1
     decode_options = DecodeOptions(options.max_pixels, extractor.least_side)
+    decode = decode or (lambda data, uri: decode_sized(data, uri, decode_options))
 
     def prepare(image: ReadImage) -> Prepared:
         if image.error is not None or image.data is None:
             raise image.error or InputError(Reason.EMPTY, f"{image.uri}: no bytes", image.uri)
-        return extractor.prepare(image.image_id, *decode_sized(image.data, image.uri, decode_options))
+        return extractor.prepare(image.image_id, *decode(image.data, image.uri))
 
     batch: _Batch = []
     under_way: deque[tuple[_Batch, Future[list[Regions]]]] = deque()
