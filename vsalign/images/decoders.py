@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -74,7 +74,13 @@ class Decoders:
         """
         process = self._idle.get()
         try:
-            return process.ask(data, uri, self.options, self.seconds)
+            for last in (False, True):
+                try:
+                    return process.ask(data, uri, self.options, self.seconds)
+                except _EndedError as ended:  # once more: it may have been killed for another's memory
+                    if last or ended.status == -signal.SIGALRM:
+                        raise InputError(Reason.CRASHED, f"{uri}: the process that decoded it {ended}", uri) from ended
+            raise AssertionError("the last try returns or raises")
         finally:
             self._idle.put(process)
 
@@ -91,6 +97,15 @@ class Decoders:
         self.close()
 
 
+class _EndedError(Exception):
+    """A process that ended while it was asked."""
+
+    def __init__(self, status: int, seconds: float) -> None:
+        late = status == -signal.SIGALRM
+        super().__init__(f"was ended after {seconds:g} s" if late else f"died twice ({_how(status)})")
+        self.status = status
+
+
 class _Process:
     """One of them, started when it is first asked, and again after it died."""
 
@@ -105,17 +120,15 @@ class _Process:
         name = uri.encode("utf-8", "surrogatepass")
         try:
             assert process.stdin is not None and process.stdout is not None
-            process.stdin.write(
-                ASKED.pack(len(name), len(data), options.max_pixels, options.least_side, seconds) + name
-            )
+            process.stdin.write(ASKED.pack(len(name), len(data), options.max_pixels, options.least_side, seconds))
+            process.stdin.write(name)
             process.stdin.write(data)
             process.stdin.flush()
             return _answer(process.stdout, uri)
         except (EOFError, BrokenPipeError) as error:
             status = process.wait()
-            ended = f"was ended after {seconds:g} s" if status == -signal.SIGALRM else f"died ({_how(status)})"
             self.end()
-            raise InputError(Reason.CRASHED, f"{uri}: the process that decoded it {ended}", uri) from error
+            raise _EndedError(status, seconds) from error
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:

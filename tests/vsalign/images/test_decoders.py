@@ -60,10 +60,10 @@ def test_pixels_and_refusals_are_those_of_this_process() -> None:
     ("data", "reason", "said"),
     [
         (b"HANG", Reason.CRASHED, "was ended after 3 s"),
-        (b"EXIT", Reason.CRASHED, "died (exit status 7)"),
-        (b"STOP", Reason.CRASHED, "died (exit status 0)"),
-        (b"SEGV", Reason.CRASHED, "died (SIGSEGV)"),
-        (b"MEMORY", Reason.CRASHED, "died (exit status 1)"),
+        (b"EXIT", Reason.CRASHED, "died twice (exit status 7)"),
+        (b"STOP", Reason.CRASHED, "died twice (exit status 0)"),
+        (b"SEGV", Reason.CRASHED, "died twice (SIGSEGV)"),
+        (b"MEMORY", Reason.CRASHED, "died twice (exit status 1)"),
         (b"PRINT", Reason.NOT_IMAGE, "not a picture"),
     ],
 )
