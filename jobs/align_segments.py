@@ -6,10 +6,11 @@ python -m jobs.align_segments --regions URL --captions URL --model DIR --output 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from jobs.inputs import everywhere, load_recorded, model_facts, open_table
+from jobs.quarantine import Lost, Maker
 from jobs.shards import ShardOptions, make_shards
 from vsalign import tables
 from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
@@ -44,6 +45,23 @@ class Options(Placing, ShardOptions):
 
 
 @dataclass(frozen=True)
+class AlignedPairs:
+    """What commits a shard of segments; pairs are our own tables' rows, so that none is at fault by itself."""
+
+    output: Output
+    regions: TableReader
+    annotator: Annotator
+
+    def __call__(self, task: ShardTask, lost: Lost) -> ShardResult:
+        """Commit it."""
+        return annotate_shard(self.output.read_plan(task), self.regions, self.annotator, self.output.open_shard(task))
+
+    def one_by_one(self, task: ShardTask) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Nothing is tried."""
+        return iter(())
+
+
+@dataclass(frozen=True)
 class AlignShards:
     """What an actor does: the pairs of one region shard into a shard of segments."""
 
@@ -53,14 +71,12 @@ class AlignShards:
     language: str
     placing: Placing
 
-    def load(self) -> Callable[[ShardTask], ShardResult]:
+    def load(self) -> Maker:
         """Load the model and open the regions table."""
         regions = TableReader(self.regions, "regions")
         model = load_recorded(self.model, "alignment", self.output.configuration["model"])
         annotator = Annotator(model.model, model.reader(self.language), self.placing)
-        return lambda task: annotate_shard(
-            self.output.read_plan(task), regions, annotator, self.output.open_shard(task)
-        )
+        return AlignedPairs(self.output, regions, annotator)
 
 
 def align_segments(argv: Sequence[str] | None = None) -> int:

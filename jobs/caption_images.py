@@ -9,24 +9,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from jobs.described_inputs import DescribedInput, Pictures, RegionsOfTable
+from jobs.described_inputs import Described, DescribedInput, OpenInput, Pictures, RegionsOfTable
 from jobs.inputs import everywhere, load_recorded, model_facts
+from jobs.quarantine import Lost
 from jobs.shards import ShardOptions, make_shards
 from vsalign import tables
 from vsalign.checkpoint import LoadedModel
 from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
-from vsalign.generation.describe import DescribeOptions, Describer, describe_shard
+from vsalign.generation.describe import DescribeOptions, Describer, describe_shard, in_float16
 from vsalign.images.decoders import DecoderOptions
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
 from vsalign.photograph import model_folders, require_same_extractor, together
 from vsalign.regions import ExtractorFiles
-from vsalign.regions.extract import ExtractOptions
+from vsalign.regions.extract import Extracted, ExtractOptions
 from vsalign.storage import Output, ShardResult, ShardTask, begin
 
 PROG = "python -m jobs.caption_images"
@@ -146,18 +148,37 @@ class CaptionShards:
     options: DescribeOptions
     batch_size: int
 
-    def load(self) -> Callable[[ShardTask], ShardResult]:
+    def load(self) -> CaptionMaker:
         """Load the models and the extractor."""
         whole, regions = self.models.load(self.output.configuration)
         describer = Describer((whole.model, whole.vocabulary), (regions.model, regions.vocabulary), self.options)
-        regions_of = self.described.open()
+        return CaptionMaker(self.output, self.described.open(), describer, self.batch_size)
 
-        def make(task: ShardTask) -> ShardResult:
-            writer = self.output.open_shard(task)
-            images = regions_of(self.output.read_plan(task), writer)
-            return describe_shard(images, describer, self.batch_size, writer)
 
-        return make
+@dataclass(frozen=True)
+class CaptionMaker:
+    """The same with what it needs loaded."""
+
+    output: Output
+    described: OpenInput
+    describer: Describer
+    batch_size: int
+
+    def __call__(self, task: ShardTask, lost: Lost) -> ShardResult:
+        """Commit a shard of descriptions."""
+        writer = self.output.open_shard(task)
+        images = self.described.regions(self.output.read_plan(task), writer, lost)
+        return describe_shard(images, self.describer, self.batch_size, writer)
+
+    def one_by_one(self, task: ShardTask) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Each picture's URI, and what extracts and describes it."""
+        for uri, regions in self.described.one_by_one(self.output.read_plan(task)):
+            yield uri, partial(self._described, regions)
+
+    def _described(self, regions: Callable[[], Described]) -> None:
+        for each in regions():
+            if isinstance(each, Extracted):
+                self.describer.describe([in_float16(each)])
 
 
 def caption_images(argv: Sequence[str] | None = None) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from vsalign.errors import ConfigurationError, InputError
+from jobs.quarantine import PULSE, Lost
+from vsalign.errors import ConfigurationError, InputError, Reason
 from vsalign.generation.describe import regions_of_shard
 from vsalign.images import (
     IMAGE_PLAN,
@@ -22,7 +24,7 @@ from vsalign.images import (
 )
 from vsalign.images.decoders import DecoderOptions, Decoders
 from vsalign.regions import ExtractorFiles, RegionExtractor, extractor_of, reads_boxes, settled, takes_boxes
-from vsalign.regions.extract import Extracted, ExtractOptions, extract_images
+from vsalign.regions.extract import Decode, Extracted, ExtractOptions, extract_images
 from vsalign.storage import ShardWriter, TableReader
 
 REGIONS_PLAN = pa.schema([("kind", pa.string()), ("region_shard", pa.int32())])
@@ -46,15 +48,24 @@ class Plan:
     """What the actors open: the input, with what the driver has settled."""
 
 
+class OpenInput(Protocol):
+    """An input in an actor."""
+
+    def regions(self, rows: Rows, writer: ShardWriter, lost: Lost) -> Described:
+        """Of a shard's rows; what is `lost` is an error. Skipped things are counted in the writer."""
+
+    def one_by_one(self, rows: Rows) -> Iterator[tuple[str, Callable[[], Described]]]:
+        """Each picture's URI, and what makes its regions alone."""
+
+
 class DescribedInput(Protocol):
     """As it travels to the actors."""
 
     def plan(self) -> Plan:
         """The shards; raises VsalignError at once where the input is not there or does not fit the model."""
 
-    def open(self) -> Callable[[Rows, ShardWriter], Described]:
-        """What makes regions of a shard's rows of the plan; the extractor is loaded. Skipped things are counted in the
-        writer."""
+    def open(self) -> OpenInput:
+        """What makes regions of a shard's rows of the plan; the extractor is loaded."""
 
 
 @dataclass(frozen=True)
@@ -98,18 +109,43 @@ class Pictures:
         files = settled(self.files, extractor)
         return Plan(listing.counted(counts), IMAGE_PLAN, counts, facts, replace(self, files=files))
 
-    def open(self) -> Callable[[Rows, ShardWriter], Described]:
-        """Reads, decodes and extracts."""
+    def open(self) -> OpenPictures:
+        """The extractor loaded, the decoding processes ready."""
         extractor = self.extractor()
         options = DecodeOptions(self.extraction.max_pixels, extractor.least_side)
         decode = Decoders(self.decoders, options) if self.decoders.processes else None
+        return OpenPictures(self, extractor, decode)
 
-        def regions(rows: Rows, writer: ShardWriter) -> Described:
-            skipped = ReadCounts()
-            yield from extract_images(read_images(rows, self.reading, skipped), extractor, self.extraction, decode)
-            writer.counts.update({name: count for name, count in vars(skipped).items() if count})
 
-        return regions
+@dataclass(frozen=True)
+class OpenPictures:
+    """Reads, decodes and extracts."""
+
+    pictures: Pictures
+    extractor: RegionExtractor
+    decode: Decode | None
+
+    def regions(self, rows: Rows, writer: ShardWriter, lost: Lost) -> Described:
+        """Of a shard's rows."""
+        skipped = ReadCounts()
+        images = (self._unless(lost, image) for image in read_images(rows, self.pictures.reading, skipped))
+        yield from self._extracted(images)
+        writer.counts.update({name: count for name, count in vars(skipped).items() if count})
+
+    def one_by_one(self, rows: Rows) -> Iterator[tuple[str, Callable[[], Described]]]:
+        """Each picture's URI, and what makes its regions alone."""
+        for image in read_images(rows, self.pictures.reading):
+            yield image.uri, partial(self._extracted, [image])
+
+    def _extracted(self, images: Iterable[ReadImage]) -> Described:
+        for each in extract_images(images, self.extractor, self.pictures.extraction, self.decode):
+            PULSE.beat()
+            yield each
+
+    def _unless(self, lost: Lost, image: ReadImage) -> ReadImage:
+        if image.uri not in lost or image.archive_level:
+            return image
+        return replace(image, data=None, error=InputError(Reason.CRASHED, lost[image.uri], image.uri))
 
 
 @dataclass(frozen=True)
@@ -129,12 +165,32 @@ class RegionsOfTable:
         shards = ([{"kind": "regions", "region_shard": shard}] for shard in range(len(table.shards)))
         return Plan(shards, REGIONS_PLAN, {}, {"regions": table.facts()}, self)
 
-    def open(self) -> Callable[[Rows, ShardWriter], Described]:
-        """Reads the table."""
-        table = TableReader(self.url, "regions")
+    def open(self) -> OpenTable:
+        """The table opened."""
+        return OpenTable(TableReader(self.url, "regions"))
 
-        def regions(rows: Rows, writer: ShardWriter) -> Described:
-            for row in rows:
-                yield from regions_of_shard(table, row["region_shard"])
 
-        return regions
+@dataclass(frozen=True)
+class OpenTable:
+    """Reads the table."""
+
+    table: TableReader
+
+    def regions(self, rows: Rows, writer: ShardWriter, lost: Lost) -> Described:
+        """Of a shard's rows."""
+        for each in self._extracted(rows):
+            PULSE.beat()
+            if each.uri in lost:
+                error = InputError(Reason.CRASHED, lost[each.uri], each.uri)
+                yield ReadImage(each.image_id, each.uri, error=error), error
+            else:
+                yield each
+
+    def one_by_one(self, rows: Rows) -> Iterator[tuple[str, Callable[[], Described]]]:
+        """Each picture's URI, and its regions."""
+        for each in self._extracted(rows):
+            yield each.uri, partial(iter, [each])
+
+    def _extracted(self, rows: Rows) -> Iterator[Extracted]:
+        for row in rows:
+            yield from regions_of_shard(self.table, row["region_shard"])

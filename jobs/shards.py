@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+import os
 import sys
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
+from jobs.quarantine import CAREFUL, PULSE, TRIES, Lost, Maker, Shard, Tries
 from jobs.session import RayOptions, session
 from vsalign import errors, progress
 from vsalign.allocator import keep_freed_memory
-from vsalign.errors import ConfigurationError, RunStopped, StoreError, VsalignError
+from vsalign.errors import ConfigurationError, InputError, RunStopped, StoreError, VsalignError
 from vsalign.storage import ShardResult, ShardTask, Stage
 from vsalign.storage.layout import MANIFEST
-
-TRIES = 4
-"""Times that a shard is begun. Ray starts actors that died again and again, as preempted machines need it; a shard that
-kills its actor each time must not go on for ever."""
 
 STOPPED_WORD = "RunStopped"
 
@@ -28,8 +27,8 @@ STOPPED_WORD = "RunStopped"
 class ShardWork(Protocol):
     """What an actor does, as it travels there; it is made by value, and `load` does what is slow, once an actor."""
 
-    def load(self) -> Callable[[ShardTask], ShardResult]:
-        """The function that commits a shard; its models are loaded."""
+    def load(self) -> Maker:
+        """What commits shards; its models are loaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,58 +43,89 @@ class ShardOptions(RayOptions):
     """Processes that make shards; 0: as many as there are CPUs for."""
     cpus_per_actor: int = 1
     """CPUs, and threads, of each; rows are the same bytes for the same number."""
+    stall_seconds: int = 900
+    """An actor in which nothing is finished for so long is ended and started again; 0: never."""
 
     def __post_init__(self) -> None:
         RayOptions.__post_init__(self)
-        if self.actors < 0 or self.cpus_per_actor < 1:
+        if self.actors < 0 or self.cpus_per_actor < 1 or self.stall_seconds < 0:
             raise ConfigurationError(
-                f"--actors {self.actors}, --cpus-per-actor {self.cpus_per_actor}: at least 0 and 1"
+                f"--actors {self.actors}, --cpus-per-actor {self.cpus_per_actor}, --stall-seconds "
+                f"{self.stall_seconds}: at least 0, 1 and 0"
             )
-
-
-class Tries:
-    """An actor that counts how often each shard was begun."""
-
-    def __init__(self) -> None:
-        self._begun: Counter[int] = Counter()
-
-    def begin(self, shard: int) -> int:
-        """Which try this is, from 1 on."""
-        self._begun[shard] += 1
-        return self._begun[shard]
 
 
 class ShardActor:
     """A process that makes shards, one after the other."""
 
-    def __init__(self, work: ShardWork, threads: int, tries: Any) -> None:
+    def __init__(self, work: ShardWork, threads: int, stall_seconds: float, tries: Any) -> None:
         keep_freed_memory()
         import torch
 
         torch.set_num_threads(threads)
-        self._work, self._tries = work, tries
-        self._make: Callable[[ShardTask], ShardResult] | None = None
+        self._work, self._stall_seconds, self._tries = work, stall_seconds, tries
+        self._make: Maker | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Commit the shard of a batch of one task. A person's mistake is a value, which Ray passes on as it is."""
-        import ray
-
         ((shard,), (plan_file,), (row_group,), (generation,)) = (batch[field.name] for field in fields(ShardTask))
         task = ShardTask(int(shard), str(plan_file), int(row_group), int(generation))
+        PULSE.start(self._stall_seconds)
         try:
-            if ray.get(self._tries.begin.remote(task.shard)) > TRIES:
-                return _failed(
-                    STOPPED_WORD,
-                    f"shard {task.shard} ended its actor {TRIES} times (killed for memory?): the run was ended, and "
-                    "the same command goes on from what is committed",
-                )
-            self._make = self._make or self._work.load()
-            result = self._make(task)
+            result = self._made(task)
         except StoreError:
             raise  # no mistake: the run ends as one that was stopped
+        except RunStopped as stopped:
+            return _failed(STOPPED_WORD, str(stopped))
         except VsalignError as mistake:
             return _failed(type(mistake).__name__, str(mistake))
+        finally:
+            PULSE.stop()
         return {"inputs": [result.inputs], "errors": [sum(result.errors.values())], "failure": [""], "message": [""]}
+
+    def _made(self, task: ShardTask) -> ShardResult:
+        """The shard, committed; from the third try on without the inputs at fault."""
+        import ray
+
+        known: Shard = ray.get(self._tries.begin.remote(task.shard))
+        if known.begun > TRIES:
+            raise RunStopped(
+                f"shard {task.shard} ended its actor {TRIES} times ({known.failure or 'killed for memory?'}): the run "
+                "was ended, and the same command goes on from what is committed"
+            )
+        self._make = self._make or self._work.load()
+        try:
+            return self._make(task, self._tried(self._make, task, known) if known.begun >= CAREFUL else {})
+        except (VsalignError, RunStopped):
+            raise
+        except Exception as error:
+            self._leave(self._tries.failed.remote(task.shard, f"{type(error).__name__}: {error}"))
+
+    def _tried(self, make: Maker, task: ShardTask, known: Shard) -> Lost:
+        """Try the inputs that were not tried yet, one by one; those at fault."""
+        import ray
+
+        for uri, trial in itertools.islice(make.one_by_one(task), known.passed, None):
+            ray.get(self._tries.trying.remote(task.shard, uri))
+            PULSE.beat()
+            try:
+                trial()
+            except InputError:
+                pass  # it is refused anyway
+            except Exception as error:
+                message = f"{uri}: it could not be described ({type(error).__name__}: {error})"
+                self._leave(self._tries.lose.remote(task.shard, message))
+            ray.get(self._tries.good.remote(task.shard))
+        lost: Lost = ray.get(self._tries.lost.remote(task.shard))
+        return lost
+
+    def _leave(self, said: Any) -> NoReturn:
+        """End this process, when the other actor knows why: after some failures (a GPU's) nothing succeeds in it."""
+        import ray
+
+        traceback.print_exc()
+        ray.get(said)
+        os._exit(1)
 
 
 def _failed(failure: str, message: str) -> dict[str, Any]:
@@ -139,7 +169,12 @@ def _results(tasks: list[ShardTask], work: ShardWork, options: ShardOptions) -> 
     results = shards.map_batches(
         ShardActor,
         batch_size=1,
-        fn_constructor_kwargs={"work": work, "threads": options.cpus_per_actor, "tries": tries},
+        fn_constructor_kwargs={
+            "work": work,
+            "threads": options.cpus_per_actor,
+            "stall_seconds": options.stall_seconds,
+            "tries": tries,
+        },
         # One shard under way an actor: whoever is free takes the next.
         compute=ray.data.ActorPoolStrategy(size=min(actors, len(tasks)), max_tasks_in_flight_per_actor=1),
         num_cpus=options.cpus_per_actor,

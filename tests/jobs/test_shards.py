@@ -6,8 +6,6 @@ import io
 import os
 import random
 import shutil
-import subprocess
-import sys
 import tarfile
 import time
 from pathlib import Path
@@ -18,7 +16,6 @@ import torch
 
 from jobs import align_segments, caption_images
 from jobs.described_inputs import Pictures
-from jobs.shards import TRIES
 from vsalign import tables
 from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
 from vsalign.alignment.placing import Placing
@@ -163,23 +160,6 @@ def test_killed_captioning_equals_the_tables_of_regions_described_without_ray(
             assert {**mine, "uri": ""} == {**row, "uri": ""}
             compared += 1
     assert compared == 21
-
-
-if LONG:
-
-    @pytest.mark.timeout(200)
-    def test_a_shard_that_kills_its_actor_each_time_ends_the_run_and_no_other_shard(cluster, tmp_path) -> None:
-        run = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("deadly_shards.py")), str(tmp_path / "table")],
-            env={**os.environ, **cluster.environment, "PYTHONPATH": str(Path(__file__).parents[2])},
-            capture_output=True,
-            text=True,
-        )
-        assert run.returncode == 4, run.stderr
-        assert f"shard 2 ended its actor {TRIES} times" in run.stderr
-        assert "the same command goes on from what is committed" in run.stderr
-        assert {path.name for path in (tmp_path / "table").glob("part-*")} >= {"part-00000.g0.parquet"}
-        assert not (tmp_path / "table/_manifest.json").exists()
 
 
 @pytest.fixture(scope="module")

@@ -86,14 +86,14 @@ def extract_images(
         return extractor.prepare(image.image_id, *decode(image.data, image.uri))
 
     batch: _Batch = []
-    under_way: deque[tuple[_Batch, Future[list[Regions]]]] = deque()
+    under_way: deque[tuple[_Batch, Future[list[Regions | None]]]] = deque()
     with (
         ThreadPoolExecutor(options.decode_threads) as decoders,
         ThreadPoolExecutor(streams, "network", torch.set_num_threads, (threads // streams,)) as networks,
     ):
 
         def start() -> None:
-            under_way.append((batch, networks.submit(extractor.extract, [prepared for _, prepared in batch])))
+            under_way.append((batch, networks.submit(_in_halves, extractor, [prepared for _, prepared in batch])))
 
         try:
             for image, prepared in _ahead(decoders, prepare, images, streams * options.batch_size):
@@ -143,9 +143,30 @@ def _ahead(
         yield take()
 
 
-def _extracted(batch: _Batch, found: Future[list[Regions]]) -> Iterator[Extracted]:
+def _in_halves(extractor: RegionExtractor, prepared: list[Prepared]) -> list[Regions | None]:
+    """The regions of pictures; where they do not fit into a GPU's memory together, of half of them at a time.
+
+    None for a picture that does not fit alone.
+    """
+    try:
+        return list(extractor.extract(prepared))
+    except torch.cuda.OutOfMemoryError:
+        if len(prepared) == 1:
+            return [None]
+    torch.cuda.empty_cache()
+    middle = len(prepared) // 2
+    return _in_halves(extractor, prepared[:middle]) + _in_halves(extractor, prepared[middle:])
+
+
+def _extracted(
+    batch: _Batch, found: Future[list[Regions | None]]
+) -> Iterator[Extracted | tuple[ReadImage, InputError]]:
     for (image, prepared), regions in zip(batch, found.result(), strict=True):
-        yield Extracted(image.image_id, image.uri, prepared.width, prepared.height, regions)
+        if regions is None:
+            message = f"{image.uri}: the GPU's memory is too small for this picture alone"
+            yield image, InputError(Reason.TOO_LARGE, message, image.uri)
+        else:
+            yield Extracted(image.image_id, image.uri, prepared.width, prepared.height, regions)
 
 
 def extract_shard(

@@ -210,3 +210,20 @@ def test_an_extractor_of_another_width_than_the_table_is_refused(read_picture, t
 def test_a_wrong_option_is_one_sentence(option: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match=f"{next(iter(option))} is .*: give at least"):
         ExtractOptions(**option)
+
+
+class Small(Numbered):
+    """A GPU that holds two pictures at a time, and not the one with the number 5."""
+
+    def extract(self, batch: list[Prepared]) -> list[Regions]:
+        if len(batch) > 2 or any(picture.image_id == "photos/5.png" for picture in batch):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return super().extract(batch)
+
+
+def test_a_batch_that_does_not_fit_into_the_gpu_is_halved(read_picture) -> None:
+    found = list(extract_images([read_picture(n) for n in range(8)], Small(), ExtractOptions(batch_size=8)))
+    assert [isinstance(each, Extracted) for each in found] == [n != 5 for n in range(8)]
+    image, error = found[5]
+    assert image.image_id == "photos/5.png" and error.reason is Reason.TOO_LARGE
+    assert [each.regions.features[0, 0] for each in found if isinstance(each, Extracted)] == [0, 1, 2, 3, 4, 6, 7]
