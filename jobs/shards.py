@@ -9,8 +9,9 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from jobs.quarantine import CAREFUL, PULSE, TRIES, Lost, Maker, Shard, Tries
@@ -22,6 +23,8 @@ from vsalign.storage import ShardResult, ShardTask, Stage
 from vsalign.storage.layout import MANIFEST
 
 STOPPED_WORD = "RunStopped"
+COUNTED = 100
+"""Inputs from which on --max-error-share is looked at."""
 
 
 class ShardWork(Protocol):
@@ -43,8 +46,12 @@ class ShardOptions(RayOptions):
     """Processes that make shards; 0: as many as there are CPUs for."""
     cpus_per_actor: int = 1
     """CPUs, and threads, of each; rows are the same bytes for the same number."""
+    gpus_per_actor: float = 0.0
+    """GPUs of each; 0.5: two actors share one."""
     stall_seconds: int = 900
     """An actor in which nothing is finished for so long is ended and started again; 0: never."""
+    max_error_share: float = 1.0
+    """The run ends, and can go on, when more than this share of its inputs, 0 to 1, are errors."""
 
     def __post_init__(self) -> None:
         RayOptions.__post_init__(self)
@@ -53,6 +60,24 @@ class ShardOptions(RayOptions):
                 f"--actors {self.actors}, --cpus-per-actor {self.cpus_per_actor}, --stall-seconds "
                 f"{self.stall_seconds}: at least 0, 1 and 0"
             )
+        if self.gpus_per_actor < 0 or not 0 <= self.max_error_share <= 1:
+            raise ConfigurationError(
+                f"--gpus-per-actor {self.gpus_per_actor:g}, --max-error-share {self.max_error_share:g}: at least 0, "
+                "and from 0 to 1"
+            )
+
+    def pool_size(self, resources: Mapping[str, float], shards: int) -> int:
+        """The actors that a cluster of such `resources` (CPU, GPU) gets for so many shards."""
+        room = int(resources.get("CPU", 1)) // self.cpus_per_actor
+        if self.gpus_per_actor:
+            room = min(room, int(resources.get("GPU", 0) / self.gpus_per_actor))
+        return min(self.actors or max(1, room), shards)
+
+    def cost(self, actors: int, seconds: float) -> str:
+        """What so many actors took in so many seconds."""
+        hours = actors * seconds / 3600
+        gpus = f", {hours * self.gpus_per_actor:.2f} GPU-hours" if self.gpus_per_actor else ""
+        return f"{hours * self.cpus_per_actor:.2f} CPU-hours{gpus}"
 
 
 class ShardActor:
@@ -147,19 +172,33 @@ def make_shards(stage: Stage, work: ShardWork, options: ShardOptions, unit: str)
         total = stage.planned_inputs(tasks)
         shown = progress.Progress(None if total is None else total + already, unit, already=already, label=name)
         with session(options, options.cpus_per_actor * max(1, options.actors)), _ticking(shown):
-            for done in _results(tasks, work, options):
+            for done in _results(tasks, work, options, shown):
                 if done["failure"]:
                     kind = RunStopped if done["failure"] == STOPPED_WORD else getattr(errors, done["failure"])
                     raise kind(done["message"])
                 shown.add(done["inputs"], done["errors"])
-    return _report(stage, f"{name} finished", unit, already)
+                _require_few_errors(options.max_error_share, shown.done - already, shown.errors, unit)
+    return _report(stage, f"{name} finished", unit, already, shown.cost if tasks else None)
 
 
-def _results(tasks: list[ShardTask], work: ShardWork, options: ShardOptions) -> Iterator[dict[str, Any]]:
+def _require_few_errors(most: float, inputs: int, errors: int, unit: str) -> None:
+    """Raise RunStopped where too many of this run's inputs are errors: of COUNTED or more, since a few say nothing."""
+    if inputs >= COUNTED and errors > most * inputs:
+        raise RunStopped(
+            f"{errors} of the {inputs} {unit} of this run are errors, more than --max-error-share {most:g}: look at "
+            "the reasons (`vsalign status`), mend them or allow more, and the same command goes on from what is "
+            "committed"
+        )
+
+
+def _results(
+    tasks: list[ShardTask], work: ShardWork, options: ShardOptions, shown: progress.Progress
+) -> Iterator[dict[str, Any]]:
     """What each shard came to, as it is done."""
     import ray
 
-    actors = options.actors or max(1, int(ray.cluster_resources().get("CPU", 1)) // options.cpus_per_actor)
+    actors = options.pool_size(ray.cluster_resources(), len(tasks))
+    shown.cost = partial(options.cost, actors)
     context = ray.data.DataContext.get_current()
     context.use_datasource_v2 = False  # the new one makes one block, so one actor's work, of many small inputs
     context.enable_progress_bars = False
@@ -176,8 +215,9 @@ def _results(tasks: list[ShardTask], work: ShardWork, options: ShardOptions) -> 
             "tries": tries,
         },
         # One shard under way an actor: whoever is free takes the next.
-        compute=ray.data.ActorPoolStrategy(size=min(actors, len(tasks)), max_tasks_in_flight_per_actor=1),
+        compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),
         num_cpus=options.cpus_per_actor,
+        num_gpus=options.gpus_per_actor or None,
     )
     try:
         yield from results.iter_rows()
@@ -208,7 +248,10 @@ def _ticking(shown: progress.Progress) -> Iterator[None]:
         thread.join()
 
 
-def _report(stage: Stage, title: str, unit: str, already: int | None) -> int:
+def _report(
+    stage: Stage, title: str, unit: str, already: int | None, cost: Callable[[float], str] | None = None
+) -> int:
     """Finish the table and print what it holds; `already`: inputs of earlier runs, None where nothing was done."""
     summary = stage.finish()
-    return progress.last_screen(title, summary.output, unit, asdict(summary), already)
+    notes = {"cost": cost(summary.seconds)} if cost else {}
+    return progress.last_screen(title, summary.output, unit, asdict(summary), already, notes)

@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, Command] = {
         "vsalign.pictures.described:main", "what is on a photograph and its regions, printed and drawn"
     ),
     "gallery": Command("vsalign.pictures:main", "make a web page of a descriptions table that opens from a file"),
+    "status": Command("vsalign.status:main", "what is done of a table, also while a stage makes it"),
     "export": Command(
         "vsalign.exports:main", "write a descriptions table as COCO JSON, sidecar files or WebDataset tars"
     ),

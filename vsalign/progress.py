@@ -51,6 +51,8 @@ class Progress:
         self._already = already
         self._closed = False
         self._lock = threading.Lock()
+        self.cost: Callable[[float], str] | None = None
+        """What so many seconds cost, as it is shown; None: nothing is said of it."""
 
     def add(self, items: int = 1, errors: int = 0) -> None:
         """Count `items` as done, `errors` of them unusable; shows the line when its time has come."""
@@ -112,6 +114,8 @@ class Progress:
             parts.append(f"in {format_duration(now - self._started)}")
         elif self.total is not None and rate > 0:
             parts.append(f"{format_duration(max(self.total - self.done, 0) / rate)} left")
+        if self.cost is not None:
+            parts.append(self.cost(now - self._started))
         return (f"{self.label}: " if self.label else "") + ", ".join(parts)
 
 
