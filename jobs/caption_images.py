@@ -47,8 +47,8 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
     region_model: str = ""
     """Folder of the describer of regions; empty: the packaged one, or the same where --model is given."""
     images: str = ""
-    """Folder, glob, archive (.tar, .tar.gz, .zip), Parquet file with a bytes column, list of URIs (.txt), or one
-    picture; a path or a URL such as gs://bucket/photos. Or name --regions."""
+    """Folder, glob, archive (.tar, .tar.gz, .zip), Parquet or Arrow file with a bytes column, list of URIs (.txt), or
+    one picture; a path or a URL such as gs://bucket/photos. Or name --regions."""
     regions: str = ""
     """Regions table, of the extractor that the model was trained on, in place of --images."""
     shard_size: int = 256

@@ -37,9 +37,7 @@ def test_too_many_errors_end_the_run() -> None:
     _require_few_errors(0.1, COUNTED - 1, COUNTED - 1, "images")
     _require_few_errors(0.1, 200, 20, "images")
     _require_few_errors(1.0, 200, 200, "images")
-    with pytest.raises(
-        RunStopped, match="21 of the 200 images of this run are errors, more than --max-error"
-    ):
+    with pytest.raises(RunStopped, match="21 of the 200 images of this run are errors, more than --max-error"):
         _require_few_errors(0.1, 200, 21, "images")
 
 

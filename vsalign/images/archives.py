@@ -8,7 +8,7 @@ from typing import cast
 
 from vsalign.errors import InputError, Reason
 from vsalign.images import locations, names
-from vsalign.images.parquet import read_parquet
+from vsalign.images.parquet import ARROW_FILE, ARROW_STREAM, read_parquet
 from vsalign.images.reading import Members, ReadCounts, ReadImage, ReadOptions
 from vsalign.images.sources import ARCHIVE, ERROR
 from vsalign.images.tarred import read_tar
@@ -69,7 +69,7 @@ def _read_archive(members: Members, options: ReadOptions) -> Iterator[ReadImage]
                 yield members.whole(Reason.EMPTY, "the archive is empty (0 bytes)")
             elif head in _ZIP_MAGICS:
                 yield from read_zip(file, members, options)
-            elif head == b"PAR1":
+            elif head in (b"PAR1", ARROW_STREAM, ARROW_FILE[:4]):
                 yield from read_parquet(file, members, options)
             else:
                 yield from read_tar(file, members, options)

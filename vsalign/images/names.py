@@ -8,7 +8,7 @@ from array import array
 from enum import Enum
 from hashlib import blake2b
 
-ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip", ".parquet")
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip", ".parquet", ".arrow")
 LIST_SUFFIXES = (".txt", ".lst")
 CLOSED_ARCHIVE_SUFFIXES = (".7z", ".rar", ".tar.zst", ".tzst", ".tar.lz4")
 """Archives that may hold pictures and that we cannot open: listed as errors, so that they do not vanish."""

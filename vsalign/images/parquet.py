@@ -1,4 +1,4 @@
-"""Parquet files that carry encoded pictures: a bytes column, or Hugging Face's struct<bytes, path>."""
+"""Parquet and Arrow files that carry encoded pictures: a bytes column, or Hugging Face's struct<bytes, path>."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from vsalign.images.reading import Members, ReadImage, ReadOptions, failed
 _ID_COLUMNS = ("image_id", "path", "__key__")
 _BYTES_COLUMNS = ("image", "bytes", "image_bytes", "img", "jpg", "jpeg", "png", "webp", "content", "data")
 _ROWS_AT_ONCE = 16
+ARROW_FILE, ARROW_STREAM = b"ARROW1", b"\xff\xff\xff\xff"
+"""First bytes of Arrow's two formats."""
+STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def read_parquet(file: io.BufferedReader, members: Members, options: ReadOptions) -> Iterator[ReadImage]:
-    """Yield the pictures row by row, a few in memory at a time; one archive-level error where the file is
-    damaged.
+    """Yield the pictures row by row, a row group or record batch in memory at most; one archive-level error where the
+    file is damaged. An Arrow file is the stream that Hugging Face's `save_to_disk` writes, or Arrow's file format.
 
     The id is the id column's value below the file's own id, or `row-000000012` (position from 0) without one.
     """
     row = 0
     try:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
-        schema = parquet.schema_arrow
-        bytes_column = _bytes_column(schema, options.bytes_column)
-        id_column = _id_column(schema, options.id_column)
+        opened = _Parquet(file) if file.peek(4)[:4] == b"PAR1" else _Arrow(file)
+        bytes_column = _bytes_column(opened.schema, options.bytes_column)
+        id_column = _id_column(opened.schema, options.id_column)
         columns = [bytes_column] if id_column is None else [bytes_column, id_column]
-        for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=columns, use_threads=False):
+        for batch in opened.batches(columns):
             values = batch.column(bytes_column)
             ids = batch.column(id_column) if id_column is not None else None
             for at in range(batch.num_rows):
@@ -41,7 +43,43 @@ def read_parquet(file: io.BufferedReader, members: Members, options: ReadOptions
     except InputError as error:
         yield members.whole(error.reason, error.message)
     except Exception as error:  # pyarrow's errors, and whatever a damaged footer leads to
-        yield members.whole(Reason.INCOMPLETE, f"the Parquet file is cut or damaged after row {row} ({error})")
+        yield members.whole(Reason.INCOMPLETE, f"the file is cut or damaged after row {row} ({error})")
+
+
+class _Parquet:
+    """A Parquet file, a few rows at a time."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+        self.schema: pa.Schema = self._file.schema_arrow
+
+    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        yield from self._file.iter_batches(_ROWS_AT_ONCE, columns=columns, use_threads=False)
+
+
+class _Arrow:
+    """An Arrow stream or file, a record batch at a time."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        whole = file.peek(len(ARROW_FILE))[: len(ARROW_FILE)] == ARROW_FILE
+        self._reader = pa.ipc.open_file(file) if whole else pa.ipc.open_stream(file)
+        self._whole, self._file = whole, file
+        self.schema: pa.Schema = self._reader.schema
+
+    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        if self._whole:
+            found = (self._reader.get_batch(number) for number in range(self._reader.num_record_batches))
+        else:
+            found = iter(self._reader)
+        for batch in found:
+            batch.validate(full=True)  # offsets of a damaged file lead out of its buffers
+            yield batch.select(columns)
+        if not self._whole and not self._ends():
+            raise EOFError("an Arrow stream without its end")  # cut between two batches, it reads like a whole one
+
+    def _ends(self) -> bool:
+        self._file.seek(-len(STREAM_END), io.SEEK_END)
+        return self._file.read() == STREAM_END
 
 
 def _read_row(value: Any, name: str, members: Members, options: ReadOptions) -> ReadImage | None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from vsalign.errors import ConfigurationError, InputError, MissingInputError, Reason
 from vsalign.images import locations, names
 from vsalign.images.expansion import Found, expand_glob, folder_of_glob, is_glob, walk
-from vsalign.images.listfile import read_list
+from vsalign.images.listfile import read_column, read_list
 from vsalign.images.names import Kind
 from vsalign.images.retrying import Retry
 
@@ -54,6 +54,9 @@ class ImageInput:
 
     id_column: str = ""
     """For Parquet: the column of image ids. Empty: image_id, path or __key__, else the row's position."""
+
+    uri_column: str = ""
+    """The input is a CSV or Parquet file, whose column of this name lists URIs."""
 
     def __post_init__(self) -> None:
         if not self.input:
@@ -121,7 +124,8 @@ class Listing:
     def facts(self) -> dict[str, Any]:
         """What a command records of its pictures: all that changes which they are, and their ids."""
         options = ("root", "bytes_column", "id_column", "shard_size")
-        return {"images": self.uri, "kind": self.kind, **{name: getattr(self.spec, name) for name in options}}
+        facts = {"images": self.uri, "kind": self.kind, **{name: getattr(self.spec, name) for name in options}}
+        return facts | ({"uri_column": self.spec.uri_column} if self.spec.uri_column else {})
 
     def _resolve(self) -> str:
         """What the input is; raises MissingInputError where it is not there."""
@@ -140,6 +144,8 @@ class Listing:
             return wanted
         if there == "folder":
             return "folder"
+        if self.spec.uri_column:
+            return "list"
         if names.has_suffix(self.uri, names.LIST_SUFFIXES):
             return "list"
         kind = names.kind_of_name(self.uri.rsplit("/", 1)[-1])
@@ -183,7 +189,9 @@ class Listing:
     def _list_rows(self) -> Iterator[Row]:
         seen = names.SeenNames()
         root = locations.canonical(self.spec.root) if self.spec.root else ""
-        for line, uri, image_id in read_list(self.uri, root, self.retry):
+        column = self.spec.uri_column
+        listed = read_column(self.uri, column, root, self.retry) if column else read_list(self.uri, root, self.retry)
+        for line, uri, image_id in listed:
             kind = names.kind_of_name(locations.path_of(uri))
             if kind is Kind.LITTER:
                 self.litter += 1
@@ -197,7 +205,8 @@ class Listing:
                 self.duplicates += 1
             else:
                 message = (
-                    f"{uri}: line {line} of {self.uri} has the image_id {image_id!r} of line {before[1]}, "
+                    f"{uri}: {'row' if column else 'line'} {line} of {self.uri} has the image_id {image_id!r} of "
+                    f"{'row' if column else 'line'} {before[1]}, "
                     "another URI: keep one of them, or set root so that the ids differ"
                 )
                 yield _error_row(image_id, uri, Reason.DUPLICATE_ID, message)
