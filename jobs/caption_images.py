@@ -55,6 +55,8 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
     """Pictures in one shard, the unit of work and of resume; an archive is always one shard."""
     extractor: ExtractorFiles = field(default_factory=ExtractorFiles)
     """Of the extractor that the model was trained on; which one it is, the model says."""
+    refresh: bool = False
+    """List --images again, and describe also what was not there when the table was planned."""
     batch_size: int = 16
     """Pictures a pass of the network; batches never cross a shard."""
     decoders: DecoderOptions = field(default_factory=DecoderOptions)
@@ -69,6 +71,8 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
             raise ConfigurationError("say what to describe by --images or by --regions, and not by both")
         if self.regions and self.extractor != ExtractorFiles():
             raise ConfigurationError("--extractor.… options are for --images: a regions table has features")
+        if self.refresh and self.regions:
+            raise ConfigurationError("--refresh is for --images: a regions table that grew is another one")
         if self.shard_size < 1:
             raise ConfigurationError(f"--shard-size {self.shard_size}: give at least 1")
         _ = self.extraction  # it refuses impossible numbers
@@ -205,7 +209,8 @@ def caption_images(argv: Sequence[str] | None = None) -> int:
         },
         properties={"extractor": trained.extractor},
     )
-    stage = begin(output, lambda: plan.shards, plan.schema, plan.counts, overwrite=options.overwrite)
+    how = {"overwrite": options.overwrite, "refresh": options.refresh}
+    stage = begin(output, lambda: plan.shards, plan.schema, plan.counts, **how)
     work = CaptionShards(output, plan.described, models, options.describing, options.batch_size)
     return make_shards(stage, work, options, "images")
 

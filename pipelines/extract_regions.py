@@ -39,6 +39,9 @@ class Options(ExtractOptions, PictureOptions, LaunchOptions):
     """Pictures in one shard, the unit of work and of resume; an archive is always one shard. A guess: about half a
     minute of one core's extraction, which is what a killed worker loses."""
 
+    refresh: bool = False
+    """List --images again, and extract also what was not there when the table was planned."""
+
     def __post_init__(self) -> None:
         ExtractOptions.__post_init__(self)
         LaunchOptions.__post_init__(self)
@@ -120,7 +123,8 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
         properties={"extractor": identity},
     )
     counts: dict[str, int] = {}
-    stage = begin(output, lambda: listing.counted(counts), IMAGE_PLAN, counts, overwrite=options.overwrite)
+    how = {"overwrite": options.overwrite, "refresh": options.refresh}
+    stage = begin(output, lambda: listing.counted(counts), IMAGE_PLAN, counts, **how)
     tasks = stage.pending()
     if is_complete(stage, tasks):
         title = f"{STAGE}: the table was complete, nothing was done"

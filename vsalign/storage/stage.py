@@ -20,11 +20,10 @@ from vsalign.errors import IncompleteTableError, Reason
 from vsalign.storage.claim import claim, clear, read_json
 from vsalign.storage.folder import Folder
 from vsalign.storage.layout import ERRORS, MANIFEST, PART, PLAN, PLANNED, is_temporary, plan_file
+from vsalign.storage.refreshing import STAND_FOR_MANY, known_inputs, new_shards
 from vsalign.storage.shards import Output, ShardResult, ShardTask, check_shard, plan_damaged, plan_parquet
 
 SHARDS_A_PLAN_FILE = 64
-STAND_FOR_MANY = {"archive", "regions"}
-"""Kinds of a plan's rows of which each holds a number of inputs that nobody has counted."""
 
 FINISHES = 5
 """How often `finish` looks again where a run beside it replaces files under its hands."""
@@ -79,15 +78,38 @@ class Stage:
         """
         if self.folder.exists(PLAN):
             return
+        plan = self._planned([], shards, schema, counts)
+        self.folder.write_new(PLAN, json.dumps(plan).encode())  # where another run was faster, its plan stands
+
+    def extend(self, shards: Iterable[list[dict[str, Any]]], schema: pa.Schema, counts: dict[str, int]) -> None:
+        """Add what the plan does not list yet, by its URI, as further shards: none is renumbered, none is taken out.
+
+        The manifest goes first: with new shards to be made the table is not complete.
+        """
+        held = self._plan()
+        files = [(name, number) for name, number in held["files"]]
+        known = known_inputs(self.folder, (name for name, _ in files))
+        plan = self._planned(files, new_shards(shards, known), schema, counts)
+        if plan["shards"] > held["shards"]:
+            self.folder.remove(MANIFEST)
+            self.folder.replace(PLAN, json.dumps(plan).encode())
+
+    def _planned(
+        self,
+        held: list[tuple[str, int]],
+        shards: Iterable[list[dict[str, Any]]],
+        schema: pa.Schema,
+        counts: dict[str, int],
+    ) -> dict[str, Any]:
+        """Write files of a plan behind those that are `held`, and give the plan."""
         attempt = uuid.uuid4().hex[:12]
-        files: list[tuple[str, int]] = []
+        files = list(held)
         iterator = iter(shards)
         while chunk := list(itertools.islice(iterator, SHARDS_A_PLAN_FILE)):
             name = plan_file(len(files), attempt)
             self.folder.replace(name, plan_parquet(chunk, schema))
             files.append((name, len(chunk)))
-        plan = {"shards": sum(shards for _, shards in files), "files": files, "counts": dict(counts)}
-        self.folder.write_new(PLAN, json.dumps(plan).encode())  # where another run was faster, its plan stands
+        return {"shards": sum(shards for _, shards in files), "files": files, "counts": dict(counts)}
 
     def pending(self) -> list[ShardTask]:
         """The shards that are left to do, and in which generation; what is committed is checked file by file."""
@@ -255,16 +277,21 @@ def begin(
     counts: dict[str, int],
     *,
     overwrite: bool,
+    refresh: bool = False,
 ) -> Stage:
     """The stage at `output.url`, planned: by an earlier run, or now by what `shards` lists (see `Stage.plan`).
 
-    The listing begins before the folder is claimed or cleared: an input that holds nothing leaves it as it was.
+    refresh: what is listed now and was not then is added. The listing begins before the folder is claimed or cleared:
+    an input that holds nothing leaves it as it was.
     """
     listed = None
-    if overwrite or not Folder(output.url).exists(PLAN):
+    planned = Folder(output.url).exists(PLAN) and not overwrite
+    if refresh or not planned:
         iterator = iter(shards())
         listed = itertools.chain(list(itertools.islice(iterator, 1)), iterator)
     stage = Stage(output, overwrite=overwrite)
-    if listed is not None:
+    if listed is not None and planned:
+        stage.extend(listed, schema, counts)
+    elif listed is not None:
         stage.plan(listed, schema, counts)
     return stage
