@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from jobs.inputs import everywhere, load_recorded, model_facts, open_table
-from jobs.quarantine import Lost, Maker
+from jobs.quarantine import Lost, Made, Maker
 from jobs.shards import ShardOptions, make_shards
 from vsalign import tables
 from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
@@ -18,7 +18,7 @@ from vsalign.alignment.placing import Placing
 from vsalign.checkpoint import load_model
 from vsalign.command import exit_status
 from vsalign.options import parse
-from vsalign.storage import Output, ShardResult, ShardTask, TableReader, begin
+from vsalign.storage import Output, ShardTask, TableReader, begin
 
 PROG = "python -m jobs.align_segments"
 STAGE = "align_segments"
@@ -52,9 +52,10 @@ class AlignedPairs:
     regions: TableReader
     annotator: Annotator
 
-    def __call__(self, task: ShardTask, lost: Lost) -> ShardResult:
+    def __call__(self, task: ShardTask, lost: Lost) -> Made:
         """Commit it."""
-        return annotate_shard(self.output.read_plan(task), self.regions, self.annotator, self.output.open_shard(task))
+        rows, writer = self.output.read_plan(task), self.output.open_shard(task)
+        return Made(annotate_shard(rows, self.regions, self.annotator, writer))
 
     def one_by_one(self, task: ShardTask) -> Iterator[tuple[str, Callable[[], None]]]:
         """Nothing is tried."""

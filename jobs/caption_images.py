@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -16,12 +17,13 @@ from typing import Any
 
 from jobs.described_inputs import Described, DescribedInput, OpenInput, Pictures, RegionsOfTable
 from jobs.inputs import everywhere, load_recorded, model_facts
-from jobs.quarantine import Lost
+from jobs.quarantine import Lost, Made
 from jobs.shards import ShardOptions, make_shards
 from vsalign import tables
 from vsalign.checkpoint import LoadedModel
 from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
+from vsalign.exports import Exports, export
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard, in_float16
 from vsalign.images.decoders import DecoderOptions
 from vsalign.images.options import PictureOptions
@@ -29,7 +31,7 @@ from vsalign.options import parse
 from vsalign.photograph import model_folders, require_same_extractor, together
 from vsalign.regions import ExtractorFiles
 from vsalign.regions.extract import Extracted, ExtractOptions
-from vsalign.storage import Output, ShardResult, ShardTask, begin
+from vsalign.storage import Output, ShardTask, TableReader, begin
 
 PROG = "python -m jobs.caption_images"
 STAGE = "caption_images"
@@ -59,6 +61,8 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
     """List --images again, and describe also what was not there when the table was planned."""
     batch_size: int = 16
     """Pictures a pass of the network; batches never cross a shard."""
+    export: Exports = field(default_factory=Exports)
+    """Other forms of the finished table (`vsalign export` writes them later)."""
     decoders: DecoderOptions = field(default_factory=DecoderOptions)
     """What decodes pictures beside the network."""
     max_pixels: int = ExtractOptions.max_pixels
@@ -168,11 +172,18 @@ class CaptionMaker:
     describer: Describer
     batch_size: int
 
-    def __call__(self, task: ShardTask, lost: Lost) -> ShardResult:
+    def __call__(self, task: ShardTask, lost: Lost) -> Made:
         """Commit a shard of descriptions."""
-        writer = self.output.open_shard(task)
+        writer, said = self.output.open_shard(task), Counter[str]()
+
+        def describe(images: Sequence[Extracted]) -> list[dict[str, Any]]:
+            rows = self.describer.describe(images)
+            said.update(row["caption"] for row in rows)
+            return rows
+
         images = self.described.regions(self.output.read_plan(task), writer, lost)
-        return describe_shard(images, self.describer, self.batch_size, writer)
+        result = describe_shard(images, describe, self.batch_size, writer)
+        return Made(result, *next(iter(said.most_common(1)), ("", 0)))
 
     def one_by_one(self, task: ShardTask) -> Iterator[tuple[str, Callable[[], None]]]:
         """Each picture's URI, and what extracts and describes it."""
@@ -212,7 +223,10 @@ def caption_images(argv: Sequence[str] | None = None) -> int:
     how = {"overwrite": options.overwrite, "refresh": options.refresh}
     stage = begin(output, lambda: plan.shards, plan.schema, plan.counts, **how)
     work = CaptionShards(output, plan.described, models, options.describing, options.batch_size)
-    return make_shards(stage, work, options, "images")
+    status = make_shards(stage, work, options, "images")
+    for line in export(TableReader(output.url, "descriptions"), options.export):
+        print(line)
+    return status
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from vsalign.storage import ShardResult, ShardTask
 
@@ -26,10 +26,20 @@ Lost = dict[str, str]
 """URIs of inputs that end or fail their actor, with what is said of them."""
 
 
+class Made(NamedTuple):
+    """A shard that was made."""
+
+    result: ShardResult
+    common: str = ""
+    """What most of its rows say, where they say something."""
+    times: int = 0
+    """How many do."""
+
+
 class Maker(Protocol):
     """What makes a shard."""
 
-    def __call__(self, task: ShardTask, lost: Lost) -> ShardResult:
+    def __call__(self, task: ShardTask, lost: Lost) -> Made:
         """Commit the shard; an input that is `lost` becomes an error (CRASHED)."""
 
     def one_by_one(self, task: ShardTask) -> Iterator[tuple[str, Callable[[], None]]]:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import os
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any, NoReturn, Protocol
 
-from jobs.quarantine import CAREFUL, PULSE, TRIES, Lost, Maker, Shard, Tries
+from jobs.quarantine import CAREFUL, PULSE, TRIES, Lost, Made, Maker, Shard, Tries
 from jobs.session import RayOptions, session
+from jobs.watching import Monotony, require_few_errors, ticking
 from vsalign import errors, progress
 from vsalign.allocator import keep_freed_memory
 from vsalign.errors import ConfigurationError, InputError, RunStopped, StoreError, VsalignError
-from vsalign.storage import ShardResult, ShardTask, Stage
+from vsalign.storage import ShardTask, Stage
 from vsalign.storage.layout import MANIFEST
 
 STOPPED_WORD = "RunStopped"
-COUNTED = 100
-"""Inputs from which on --max-error-share is looked at."""
 
 
 class ShardWork(Protocol):
@@ -97,7 +94,7 @@ class ShardActor:
         task = ShardTask(int(shard), str(plan_file), int(row_group), int(generation))
         PULSE.start(self._stall_seconds)
         try:
-            result = self._made(task)
+            made = self._made(task)
         except StoreError:
             raise  # no mistake: the run ends as one that was stopped
         except RunStopped as stopped:
@@ -106,9 +103,11 @@ class ShardActor:
             return _failed(type(mistake).__name__, str(mistake))
         finally:
             PULSE.stop()
-        return {"inputs": [result.inputs], "errors": [sum(result.errors.values())], "failure": [""], "message": [""]}
+        done = {"inputs": made.result.inputs, "errors": sum(made.result.errors.values()), "rows": made.result.rows}
+        said = {"common": made.common, "times": made.times, "failure": "", "message": ""}
+        return {name: [value] for name, value in {**done, **said}.items()}
 
-    def _made(self, task: ShardTask) -> ShardResult:
+    def _made(self, task: ShardTask) -> Made:
         """The shard, committed; from the third try on without the inputs at fault."""
         import ray
 
@@ -154,7 +153,8 @@ class ShardActor:
 
 
 def _failed(failure: str, message: str) -> dict[str, Any]:
-    return {"inputs": [0], "errors": [0], "failure": [failure], "message": [message]}
+    numbers = dict.fromkeys(("inputs", "errors", "rows", "times"), [0])
+    return {**numbers, "common": [""], "failure": [failure], "message": [message]}
 
 
 def make_shards(stage: Stage, work: ShardWork, options: ShardOptions, unit: str) -> int:
@@ -170,25 +170,17 @@ def make_shards(stage: Stage, work: ShardWork, options: ShardOptions, unit: str)
     already = stage.inputs_done(tasks)
     if tasks:
         total = stage.planned_inputs(tasks)
+        monotony = Monotony(unit)
         shown = progress.Progress(None if total is None else total + already, unit, already=already, label=name)
-        with session(options, options.cpus_per_actor * max(1, options.actors)), _ticking(shown):
+        with session(options, options.cpus_per_actor * max(1, options.actors)), ticking(shown):
             for done in _results(tasks, work, options, shown):
                 if done["failure"]:
                     kind = RunStopped if done["failure"] == STOPPED_WORD else getattr(errors, done["failure"])
                     raise kind(done["message"])
                 shown.add(done["inputs"], done["errors"])
-                _require_few_errors(options.max_error_share, shown.done - already, shown.errors, unit)
+                monotony.add(done)
+                require_few_errors(options.max_error_share, shown.done - already, shown.errors, unit)
     return _report(stage, f"{name} finished", unit, already, shown.cost if tasks else None)
-
-
-def _require_few_errors(most: float, inputs: int, errors: int, unit: str) -> None:
-    """Raise RunStopped where too many of this run's inputs are errors: of COUNTED or more, since a few say nothing."""
-    if inputs >= COUNTED and errors > most * inputs:
-        raise RunStopped(
-            f"{errors} of the {inputs} {unit} of this run are errors, more than --max-error-share {most:g}: look at "
-            "the reasons (`vsalign status`), mend them or allow more, and the same command goes on from what is "
-            "committed"
-        )
 
 
 def _results(
@@ -227,25 +219,6 @@ def _results(
             "an actor died or failed (the report stands above; killed for memory?): the run was ended, and the same "
             "command goes on from what is committed"
         ) from error
-
-
-@contextlib.contextmanager
-def _ticking(shown: progress.Progress) -> Iterator[None]:
-    """Show the progress line when its time has come, also while no shard is done."""
-    over = threading.Event()
-
-    def tick() -> None:
-        while not over.wait(1.0):
-            shown.add(0)
-
-    thread = threading.Thread(target=tick, name="progress", daemon=True)
-    thread.start()
-    try:
-        with shown:
-            yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _report(

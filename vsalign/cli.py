@@ -49,6 +49,9 @@ COMMANDS: Mapping[str, Command] = {
     "inspect regions": Command(
         "vsalign.pictures.inspection:main", "what a regions table holds, and a sheet of pictures with their boxes"
     ),
+    "inspect descriptions": Command(
+        "vsalign.pictures.captions_inspected:main", "what a descriptions table holds, and how varied its captions are"
+    ),
     "evaluate ranking": Command(
         "vsalign.evaluation.alignment_commands:ranking",
         "recall at 1, 5, 10 and median rank, sentences to images and back",

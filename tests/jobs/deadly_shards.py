@@ -17,12 +17,12 @@ from functools import partial
 
 import pyarrow as pa
 
-from jobs.quarantine import Lost
+from jobs.quarantine import Lost, Made
 from jobs.shards import ShardOptions, make_shards
 from vsalign import tables
 from vsalign.command import exit_status
 from vsalign.errors import Reason
-from vsalign.storage import Output, ShardResult, ShardTask, Stage
+from vsalign.storage import Output, ShardTask, Stage
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Deadly:
     def load(self) -> Deadly:
         return self
 
-    def __call__(self, task: ShardTask, lost: Lost) -> ShardResult:
+    def __call__(self, task: ShardTask, lost: Lost) -> Made:
         writer, rows = self.output.open_shard(task), self.output.read_plan(task)
         for row in rows:
             text = row["row"]
@@ -44,7 +44,7 @@ class Deadly:
             harm("kill" if text == "always" else text)
             known = {"image_id": text, "caption_id": text, "split": "train", "text": text, "tokens": [text]}
             writer.write([known])
-        return writer.commit(len(rows))
+        return Made(writer.commit(len(rows)))
 
     def one_by_one(self, task: ShardTask) -> Iterator[tuple[str, Callable[[], None]]]:
         for row in self.output.read_plan(task):

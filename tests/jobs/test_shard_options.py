@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from jobs.shards import COUNTED, ShardOptions, _require_few_errors
+from jobs.shards import ShardOptions
+from jobs.watching import COUNTED, Monotony, require_few_errors
 from vsalign.errors import ConfigurationError, RunStopped
 
 
@@ -34,11 +35,30 @@ def test_cost_is_that_of_all_actors() -> None:
 
 
 def test_too_many_errors_end_the_run() -> None:
-    _require_few_errors(0.1, COUNTED - 1, COUNTED - 1, "images")
-    _require_few_errors(0.1, 200, 20, "images")
-    _require_few_errors(1.0, 200, 200, "images")
+    require_few_errors(0.1, COUNTED - 1, COUNTED - 1, "images")
+    require_few_errors(0.1, 200, 20, "images")
+    require_few_errors(1.0, 200, 200, "images")
     with pytest.raises(RunStopped, match="21 of the 200 images of this run are errors, more than --max-error"):
-        _require_few_errors(0.1, 200, 21, "images")
+        require_few_errors(0.1, 200, 21, "images")
+
+
+def test_one_sentence_for_a_fifth_of_the_pictures_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    monotony = Monotony("images")
+    for _ in range(3):
+        monotony.add({"rows": 30, "common": "a dog", "times": 30})
+    assert capsys.readouterr().err == ""  # a few pictures say nothing
+    monotony.add({"rows": 0, "common": "", "times": 0})
+    monotony.add({"rows": 110, "common": "a cat", "times": 10})
+    monotony.add({"rows": 100, "common": "a cat", "times": 10})
+    said = capsys.readouterr().err
+    assert said == "warning: 45 % or more of 200 images are described as 'a dog': look at some of them\n"
+
+
+def test_different_sentences_are_told_nothing_of(capsys: pytest.CaptureFixture[str]) -> None:
+    monotony = Monotony("images")
+    for number in range(12_000):
+        monotony.add({"rows": 10, "common": f"a dog {number}", "times": 1})
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("wrong", [{"max_error_share": 1.5}, {"gpus_per_actor": -1.0}, {"stall_seconds": -1}])

@@ -151,7 +151,7 @@ def test_killed_captioning_equals_the_tables_of_regions_described_without_ray(
     stage = Stage(direct)
     stage.plan([[{"row": "any"}] for _ in range(8)], tables.pa.schema([("row", tables.pa.string())]), {})
     for task in stage.pending():
-        describe_shard(regions_of_shard(regions, task.shard), describer, 3, direct.open_shard(task))
+        describe_shard(regions_of_shard(regions, task.shard), describer.describe, 3, direct.open_shard(task))
     stage.finish()
     compared = 0
     for row in TableReader(direct.url, "descriptions").read().to_pylist():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -135,11 +135,13 @@ def _row(
 
 def describe_shard(
     images: Iterable[Extracted | tuple[ReadImage, InputError]],
-    describer: Describer,
+    describe: Callable[[Sequence[Extracted]], list[dict[str, Any]]],
     batch_size: int,
     writer: ShardWriter,
 ) -> ShardResult:
     """Describe the images of one shard into the descriptions table, and commit it.
+
+    describe: as Describer.describe.
 
     What cannot be used comes with its error, becomes an error row, and is in no batch of `batch_size` images.
     """
@@ -162,10 +164,10 @@ def describe_shard(
         except InputError as error:
             refuse(image.uri, error)
         if len(batch) == batch_size:
-            writer.write(describer.describe(batch))
+            writer.write(describe(batch))
             batch = []
     if batch:
-        writer.write(describer.describe(batch))
+        writer.write(describe(batch))
     return writer.commit(inputs)
 
 

@@ -24,6 +24,8 @@ class Facts:
     """Captions that reached the length limit before their end."""
     errors: Mapping[str, int] = field(default_factory=dict)
     """Inputs that could not be used, by reason."""
+    frequent: tuple[tuple[str, int], ...] = ()
+    """The most frequent captions and how many pictures have each, most first."""
 
     @property
     def most_frequent_share(self) -> float:
@@ -31,8 +33,11 @@ class Facts:
         return self.most_frequent_count / self.pictures if self.pictures else 0.0
 
 
-def count_captions(batches: Iterable[pa.RecordBatch], errors: Mapping[str, int]) -> Facts:
-    """Facts from batches with the columns caption and finished; counted on disk beyond a few MB."""
+def count_captions(batches: Iterable[pa.RecordBatch], errors: Mapping[str, int], examples: int = 1) -> Facts:
+    """Facts from batches with the columns caption and finished; counted on disk beyond a few MB.
+
+    examples: most frequent captions that are given.
+    """
     database = sqlite3.connect("")
     try:
         database.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY, caption TEXT, n INTEGER) WITHOUT ROWID")
@@ -47,8 +52,9 @@ def count_captions(batches: Iterable[pa.RecordBatch], errors: Mapping[str, int])
             )
         (distinct,) = database.execute("SELECT count(*) FROM seen").fetchone()
         # The smaller text wins a tie, so that the same table gives the same page.
-        most = database.execute("SELECT caption, n FROM seen ORDER BY n DESC, caption LIMIT 1").fetchone()
+        order = "SELECT caption, n FROM seen ORDER BY n DESC, caption LIMIT ?"
+        most = database.execute(order, (max(1, examples),)).fetchall()
     finally:
         database.close()
-    text, count = most or ("", 0)
-    return Facts(pictures, distinct, text, count, unfinished, dict(errors))
+    text, count = most[0] if most else ("", 0)
+    return Facts(pictures, distinct, text, count, unfinished, dict(errors), tuple(most[:examples]))

@@ -179,7 +179,7 @@ def main(argv: Sequence[str]) -> int:
     )
     table = TableReader(options.table, "regions")
     sheet = contact_sheet(table, options) if options.sheet and table.rows else None
-    lines = list(_manifest_lines(table))
+    lines = list(manifest_lines(table))
     lines += region_figures(table).lines()
     lines += feature_lines(table, options.features) if options.features else ()
     if sheet is not None:
@@ -190,7 +190,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _manifest_lines(table: TableReader) -> Iterator[tuple[str, str]]:
+def manifest_lines(table: TableReader) -> Iterator[tuple[str, str]]:
+    """Name and value of what a table's manifest says."""
     manifest = table.manifest
     yield "images", f"{table.rows:,} of {manifest['inputs']:,} inputs, in {len(table.shards):,} shards"
     errors = sum(manifest["errors"].values())
@@ -201,5 +202,5 @@ def _manifest_lines(table: TableReader) -> Iterator[tuple[str, str]]:
         yield f"  archives: {reason}", f"{count:,}"
     for name, count in sorted(manifest["counts"].items()):
         yield name.replace("_", " "), f"{count:,}"
-    for name, value in table.properties["extractor"].items():
+    for name, value in table.properties.get("extractor", {}).items():
         yield f"extractor {name}".replace("_", " "), str(value)

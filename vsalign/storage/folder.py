@@ -66,13 +66,6 @@ class Folder:
         except NotADirectoryError as error:
             raise FileNotFoundError(self.path(name)) from error
 
-    def modified(self, name: str) -> float | None:
-        """When a file was written, seconds since 1970; None where the store does not tell."""
-        try:
-            return cast(float, self._answered(name, lambda: self.fs.modified(self.path(name)).timestamp()))
-        except (FileNotFoundError, NotADirectoryError, TableError):
-            return None
-
     def open(self, name: str) -> IO[bytes]:
         """A readable, seekable file; raises FileNotFoundError, and TableError where a store fails, also later.
 

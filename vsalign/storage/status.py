@@ -74,7 +74,15 @@ def table_status(url: str) -> Status:
 def _shard(folder: Folder, shard: int, generation: int) -> tuple[ShardResult | None, float | None]:
     """What a part holds, and when it was committed (seconds since 1970)."""
     result = check_shard(folder, ShardTask(shard, "", 0, generation))
-    return result, None if result is None else folder.modified(result.file)
+    return result, None if result is None else _written(folder, result.file)
+
+
+def _written(folder: Folder, name: str) -> float | None:
+    """None where the store does not tell."""
+    try:
+        return float(folder.fs.modified(folder.path(name)).timestamp())
+    except (OSError, NotImplementedError, KeyError, AttributeError, ValueError):
+        return None
 
 
 def _sum(counts: Any) -> dict[str, int]:

@@ -46,7 +46,7 @@ def describe(
     stage = Stage(output)
     stage.plan([[{"row": "all"}]], tables.pa.schema([("row", tables.pa.string())]), {})
     (task,) = stage.pending()
-    describe_shard(images, describer, batch_size, output.open_shard(task))
+    describe_shard(images, describer.describe, batch_size, output.open_shard(task))
     stage.finish()
     reader = TableReader(str(url), "descriptions")
     return reader.read().to_pylist(), reader
