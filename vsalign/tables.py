@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from vsalign.errors import Reason
 
-SCHEMA_VERSION = 1
-"""Raised when a column changes its name, type or meaning; readers refuse another version."""
+SCHEMA_VERSIONS = {"captions": 1, "regions": 1, "segments": 1, "descriptions": 2}
+"""Of each table, raised when a column comes, goes, or changes its name, type or meaning; readers refuse another one."""
 
 BOX = pa.list_(pa.float32(), 4)
 """x1, y1, x2, y2 in pixels of the upright image."""
@@ -50,6 +50,7 @@ DESCRIPTIONS = pa.schema(
         pa.field("uri", pa.string(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
+        pa.field("content_hash", pa.string()),
         pa.field("caption", pa.string(), nullable=False),
         pa.field("log_prob", pa.float32(), nullable=False),
         pa.field("finished", pa.bool_(), nullable=False),

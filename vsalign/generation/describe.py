@@ -123,6 +123,7 @@ def _row(
         "uri": image.uri,
         "width": image.width,
         "height": image.height,
+        "content_hash": image.content_hash or None,
         "caption": whole.caption,
         "log_prob": whole.log_prob,
         "finished": whole.finished,

@@ -67,6 +67,8 @@ class ReadImage:
     data: bytes | None = None
     error: InputError | None = None
     archive_level: bool = False
+    content_hash: str = ""
+    """BLAKE2b of `data`, 128 bits, in hexadecimal digits, where it was taken."""
 
 
 def failed(image_id: str, uri: str, reason: Reason, text: str, *, archive_level: bool = False) -> ReadImage:

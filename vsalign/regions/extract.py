@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Literal
 
 import numpy as np
@@ -57,6 +58,8 @@ class Extracted:
     height: int
     """px, of the upright picture."""
     regions: Regions
+    content_hash: str = ""
+    """BLAKE2b of the encoded bytes, 128 bits, in hexadecimal digits; empty where they were not read."""
 
 
 MOST_STREAMS = 8
@@ -80,10 +83,11 @@ def extract_images(
     decode_options = DecodeOptions(options.max_pixels, extractor.least_side)
     decode = decode or (lambda data, uri: decode_sized(data, uri, decode_options))
 
-    def prepare(image: ReadImage) -> Prepared:
+    def prepare(image: ReadImage) -> tuple[Prepared, str]:
         if image.error is not None or image.data is None:
             raise image.error or InputError(Reason.EMPTY, f"{image.uri}: no bytes", image.uri)
-        return extractor.prepare(image.image_id, *decode(image.data, image.uri))
+        prepared = extractor.prepare(image.image_id, *decode(image.data, image.uri))
+        return prepared, blake2b(image.data, digest_size=16).hexdigest()
 
     batch: _Batch = []
     under_way: deque[tuple[_Batch, Future[list[Regions | None]]]] = deque()
@@ -124,13 +128,14 @@ def torchs_own_threads() -> int:
 def _ahead(
     pool: ThreadPoolExecutor, prepare: Any, images: Iterable[ReadImage], window: int
 ) -> Iterator[tuple[ReadImage, Prepared | InputError]]:
-    """Each image with what `prepare` made of it, in order, at most `window` under way."""
-    under_way: deque[tuple[ReadImage, Future[Prepared]]] = deque()
+    """Each image with what `prepare` made of it, in order, at most `window` under way; the hash is the image's then."""
+    under_way: deque[tuple[ReadImage, Future[tuple[Prepared, str]]]] = deque()
 
     def take() -> tuple[ReadImage, Prepared | InputError]:
         image, future = under_way.popleft()
         try:
-            return image, future.result()
+            prepared, digest = future.result()
+            return replace(image, content_hash=digest), prepared
         except InputError as error:
             return image, error
 
@@ -166,7 +171,7 @@ def _extracted(
             message = f"{image.uri}: the GPU's memory is too small for this picture alone"
             yield image, InputError(Reason.TOO_LARGE, message, image.uri)
         else:
-            yield Extracted(image.image_id, image.uri, prepared.width, prepared.height, regions)
+            yield Extracted(image.image_id, image.uri, prepared.width, prepared.height, regions, image.content_hash)
 
 
 def extract_shard(

@@ -225,7 +225,7 @@ class Stage:
         facts.pop("output")
         return {
             **facts,
-            "schema_version": tables.SCHEMA_VERSION,
+            "schema_version": tables.SCHEMA_VERSIONS[self.output.table],
             "stage": self.output.stage,
             "rows_per_second": round(summary.rows_made / max(summary.seconds, 1e-9), 3),
             "configuration": self.output.configuration,

@@ -23,6 +23,7 @@ TEXT = 'a "dog", ünder\ta <b>tree</b>'
 def row(root: str, image_id: str, caption: str = "a dog runs", archive: str = "") -> Row:
     uri = f"{root}/{archive}!/{image_id}" if archive else f"{root}/{image_id}"
     known = {"image_id": f"{archive}/{image_id}" if archive else image_id, "uri": uri, "width": 40, "height": 30}
+    known["content_hash"] = None
     return {**known, "caption": caption, "log_prob": -2.5, "finished": True, "regions": [REGION]}
 
 

@@ -97,7 +97,14 @@ def region(box: Sequence[float], caption: str = "a dog") -> dict[str, Any]:
 
 def description(path: Path | str, **changes: Any) -> dict[str, Any]:
     """A row of the descriptions table."""
-    row = {"image_id": Path(path).name, "uri": str(path), "width": 40, "height": 30, "caption": "a dog runs"}
+    row = {
+        "image_id": Path(path).name,
+        "uri": str(path),
+        "width": 40,
+        "height": 30,
+        "content_hash": None,
+        "caption": "a dog runs",
+    }
     return {**row, "log_prob": -2.5, "finished": True, "regions": [], **changes}
 
 

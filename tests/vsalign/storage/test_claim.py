@@ -52,7 +52,7 @@ def test_another_table_and_another_version_are_refused(captions, monkeypatch) ->
 
     with pytest.raises(ConfigurationError, match="holds a captions table, not segments"):
         Stage(replace(captions.output, table="segments", schema=tables.SEGMENTS))
-    monkeypatch.setattr(tables, "SCHEMA_VERSION", 2)
+    monkeypatch.setitem(tables.SCHEMA_VERSIONS, "captions", 2)
     with pytest.raises(SchemaVersionError, match="schema version 1, this vsalign writes 2"):
         captions.run()
 
