@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from jobs.described_inputs import Described, DescribedInput, OpenInput, Pictures, RegionsOfTable
+from jobs.described_inputs import Described, DescribedInput, OpenInput, Pictures, Plan, RegionsOfTable, Rows
+from jobs.duplicates import copies_last, deduplicated
 from jobs.inputs import everywhere, load_recorded, model_facts
 from jobs.quarantine import Lost, Made
 from jobs.shards import ShardOptions, make_shards
@@ -25,6 +26,7 @@ from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
 from vsalign.exports import Exports, export
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard, in_float16
+from vsalign.images import list_images
 from vsalign.images.decoders import DecoderOptions
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
@@ -57,6 +59,9 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
     """Pictures in one shard, the unit of work and of resume; an archive is always one shard."""
     extractor: ExtractorFiles = field(default_factory=ExtractorFiles)
     """Of the extractor that the model was trained on; which one it is, the model says."""
+    dedup: bool = False
+    """Describe pictures of equal bytes once, and give all of them that row: all are read before, to be hashed into the
+    table OUTPUT-hashes."""
     refresh: bool = False
     """List --images again, and describe also what was not there when the table was planned."""
     batch_size: int = 16
@@ -75,6 +80,8 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
             raise ConfigurationError("say what to describe by --images or by --regions, and not by both")
         if self.regions and self.extractor != ExtractorFiles():
             raise ConfigurationError("--extractor.… options are for --images: a regions table has features")
+        if self.dedup and (self.regions or self.refresh):
+            raise ConfigurationError("--dedup is for --images, all at once: leave out --regions and --refresh")
         if self.refresh and self.regions:
             raise ConfigurationError("--refresh is for --images: a regions table that grew is another one")
         if self.shard_size < 1:
@@ -104,6 +111,12 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
             trained.extractor,
             self._files(),
         )
+
+    def planned(self, plan: Plan, output: str) -> Iterable[Rows]:
+        """The shards of a plan, those of copies last where there are any."""
+        if not self.dedup:
+            return plan.shards
+        return deduplicated(output, list_images(self.source(self.shard_size)), self.reading, self, plan.counts)
 
     def _files(self) -> ExtractorFiles:
         """The extractor's files, by names that mean the same on every machine."""
@@ -217,13 +230,15 @@ def caption_images(argv: Sequence[str] | None = None) -> int:
             **asdict(options.describing),
             "batch_size": options.batch_size,
             "threads": options.cpus_per_actor,
+            **({"dedup": True} if options.dedup else {}),
         },
         properties={"extractor": trained.extractor},
     )
     how = {"overwrite": options.overwrite, "refresh": options.refresh}
-    stage = begin(output, lambda: plan.shards, plan.schema, plan.counts, **how)
+    listed = partial(options.planned, plan, output.url)
+    stage = begin(output, listed, plan.schema, plan.counts, **how)
     work = CaptionShards(output, plan.described, models, options.describing, options.batch_size)
-    status = make_shards(stage, work, options, "images")
+    status = make_shards(stage, work, options, "images", partial(copies_last, stage, work))
     for line in export(TableReader(output.url, "descriptions"), options.export):
         print(line)
     return status

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any, NoReturn, Protocol
@@ -157,11 +157,21 @@ def _failed(failure: str, message: str) -> dict[str, Any]:
     return {**numbers, "common": [""], "failure": [failure], "message": [message]}
 
 
-def make_shards(stage: Stage, work: ShardWork, options: ShardOptions, unit: str) -> int:
+Waves = Sequence[tuple[ShardWork, list[ShardTask]]]
+"""Shards to make, and by whom, one wave after the other."""
+
+
+def make_shards(
+    stage: Stage,
+    work: ShardWork,
+    options: ShardOptions,
+    unit: str,
+    waves: Callable[[list[ShardTask]], Waves] | None = None,
+) -> int:
     """Commit what is pending of a planned table, finish it, and print the last screen; returns the exit status.
 
-    Raises what an actor found to be a person's mistake, and RunStopped where actors died or failed: what is committed
-    stands.
+    waves: of the shards that are left, where not all are `work`'s. Raises what an actor found to be a person's mistake,
+    and RunStopped where actors died or failed: what is committed stands.
     """
     tasks = stage.pending()
     name = stage.output.stage
@@ -173,7 +183,10 @@ def make_shards(stage: Stage, work: ShardWork, options: ShardOptions, unit: str)
         monotony = Monotony(unit)
         shown = progress.Progress(None if total is None else total + already, unit, already=already, label=name)
         with session(options, options.cpus_per_actor * max(1, options.actors)), ticking(shown):
-            for done in _results(tasks, work, options, shown):
+            left = waves(tasks) if waves else [(work, tasks)]
+            for done in itertools.chain.from_iterable(
+                _results(some, own, options, shown) for own, some in left if some
+            ):
                 if done["failure"]:
                     kind = RunStopped if done["failure"] == STOPPED_WORD else getattr(errors, done["failure"])
                     raise kind(done["message"])

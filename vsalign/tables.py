@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from vsalign.errors import Reason
 
-SCHEMA_VERSIONS = {"captions": 1, "regions": 1, "segments": 1, "descriptions": 2}
+SCHEMA_VERSIONS = {"captions": 1, "regions": 1, "segments": 1, "hashes": 1, "descriptions": 2}
 """Of each table, raised when a column comes, goes, or changes its name, type or meaning; readers refuse another one."""
 
 BOX = pa.list_(pa.float32(), 4)
@@ -41,6 +41,15 @@ SEGMENTS = pa.schema(
             ),
             nullable=False,
         ),
+    ]
+)
+
+HASHES = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("content_hash", pa.string(), nullable=False),
     ]
 )
 

@@ -24,6 +24,7 @@ SCHEMAS = {
     "captions": tables.CAPTIONS,
     "regions": tables.regions_schema(DIM),
     "segments": tables.SEGMENTS,
+    "hashes": tables.HASHES,
     "descriptions": tables.DESCRIPTIONS,
     "errors": tables.ERRORS,
 }
@@ -68,7 +69,7 @@ def changed(name: str, row: dict[str, Any], number: int) -> dict[str, Any]:
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each table, of 3 shards of 2 rows made from its page's example row and an error, below the working directory."""
     monkeypatch.chdir(tmp_path)
-    for name in ("captions", "regions", "segments", "descriptions"):
+    for name in ("captions", "regions", "segments", "hashes", "descriptions"):
         output = Output(name, name, SCHEMAS[name], "made_for_a_test", {}, {"extractor": {"name": "lite", "dim": DIM}})
         stage = Stage(output)
         stage.plan([[{"n": n}] for n in range(3)], pa.schema([("n", pa.int64())]), {})

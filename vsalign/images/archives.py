@@ -10,7 +10,7 @@ from vsalign.errors import InputError, Reason
 from vsalign.images import locations, names
 from vsalign.images.parquet import ARROW_FILE, ARROW_STREAM, read_parquet
 from vsalign.images.reading import Members, ReadCounts, ReadImage, ReadOptions
-from vsalign.images.sources import ARCHIVE, ERROR
+from vsalign.images.sources import ARCHIVE, ERROR, SKIP
 from vsalign.images.tarred import read_tar
 from vsalign.images.zipped import read_zip
 
@@ -34,6 +34,14 @@ def read_images(
     failures are tried again, an archive from the byte where it failed.
     """
     counts = counts if counts is not None else ReadCounts()
+    rows = list(rows)
+    skipped = {row["uri"] for row in rows if row["kind"] == SKIP}
+    for image in _read_rows((row for row in rows if row["kind"] != SKIP), options, counts):
+        if image.error is not None or image.uri not in skipped:
+            yield image
+
+
+def _read_rows(rows: Iterable[Mapping[str, str]], options: ReadOptions, counts: ReadCounts) -> Iterator[ReadImage]:
     for row in rows:
         image_id, uri = row["image_id"], row["uri"]
         if row["kind"] == ERROR:

@@ -23,9 +23,9 @@ InputKind = Literal["auto", "folder", "glob", "list", "archive", "parquet"]
 IMAGE_PLAN = pa.schema([(name, pa.string()) for name in ("image_id", "uri", "kind", "reason", "message")])
 """A row of a plan: a picture, an archive, or an input that cannot be used (Listing yields them)."""
 
-IMAGE, ARCHIVE, ERROR = "image", "archive", "error"
-"""A row's kind: one picture; one archive or Parquet file, read member by member; an input that cannot be
-used."""
+IMAGE, ARCHIVE, ERROR, SKIP = "image", "archive", "error", "skip"
+"""A row's kind: one picture; one archive or Parquet file, read member by member; an input that cannot be used; a member
+of the shard's archive that is passed over."""
 
 
 @dataclass(frozen=True)

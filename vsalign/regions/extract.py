@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from vsalign import tables
 from vsalign.errors import ConfigurationError, InputError, Reason, VsalignError
 from vsalign.images import DecodeOptions, ReadImage, decode_sized
+from vsalign.images.duplicates import content_hash
 from vsalign.regions.base import Prepared, RegionExtractor, Regions, to_float16
 from vsalign.storage import ShardResult, ShardWriter
 
@@ -87,7 +87,7 @@ def extract_images(
         if image.error is not None or image.data is None:
             raise image.error or InputError(Reason.EMPTY, f"{image.uri}: no bytes", image.uri)
         prepared = extractor.prepare(image.image_id, *decode(image.data, image.uri))
-        return prepared, blake2b(image.data, digest_size=16).hexdigest()
+        return prepared, content_hash(image.data)
 
     batch: _Batch = []
     under_way: deque[tuple[_Batch, Future[list[Regions | None]]]] = deque()

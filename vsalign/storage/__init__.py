@@ -1,8 +1,9 @@
 """Parquet shards on any fsspec filesystem: atomic commit, manifest, what is already done (docs/architecture.md)."""
 
+from vsalign.storage.beginning import begin
 from vsalign.storage.folder import Folder
 from vsalign.storage.reader import TableReader
 from vsalign.storage.shards import Output, ShardResult, ShardTask, ShardWriter
-from vsalign.storage.stage import Stage, Summary, begin
+from vsalign.storage.stage import Stage, Summary
 
 __all__ = ["Folder", "Output", "ShardResult", "ShardTask", "ShardWriter", "Stage", "Summary", "TableReader", "begin"]

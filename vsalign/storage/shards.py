@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vsalign import tables
-from vsalign.errors import TableError
+from vsalign.errors import IncompleteTableError, TableError
 from vsalign.storage.encoding import check_fits, encoding, record_batch
 from vsalign.storage.folder import Folder
 from vsalign.storage.layout import errors_file, part_file
@@ -68,7 +68,7 @@ class Output:
 
     url: str
     table: str
-    """captions, regions, segments or descriptions."""
+    """captions, regions, segments, hashes or descriptions."""
     schema: pa.Schema
     stage: str
     """The command that writes it; named in every error row."""
@@ -84,6 +84,16 @@ class Output:
         except (OSError, pa.ArrowException) as error:
             raise plan_damaged(self.url, task.plan_file, error) from error
         return rows
+
+    def committed(self, shard: int) -> ShardResult:
+        """The newest committed generation of a shard; raises IncompleteTableError where there is none."""
+        folder, found, generation = Folder(self.url), None, 0
+        while folder.exists(part_file(shard, generation)):
+            found = check_shard(folder, ShardTask(shard, "", 0, generation)) or found
+            generation += 1
+        if found is None:
+            raise IncompleteTableError(f"shard {shard} of {self.url} is not committed: run the same command again")
+        return found
 
     def open_shard(self, task: ShardTask) -> ShardWriter:
         """Start writing a shard: nothing is visible before its commit."""

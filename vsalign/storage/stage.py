@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -118,7 +118,7 @@ class Stage:
         for name in self.folder.names():
             if match := PART.fullmatch(name):
                 newest.setdefault(int(match[1]), []).append(int(match[2]))
-        tasks = self._tasks()
+        tasks = self.tasks()
         with ThreadPoolExecutor(16) as pool:
             left = list(pool.map(lambda task: self._check(task, newest.get(task.shard, [])), tasks))
         self._done_before = len(self.done)
@@ -176,10 +176,16 @@ class Stage:
             f"another run keeps replacing shards of {self.output.url}: let it end, then run the same command again"
         )
 
+    def plan_counts(self) -> dict[str, int]:
+        """What was counted when the inputs were listed."""
+        counts: dict[str, int] = self._plan()["counts"]
+        return counts
+
     def _plan(self) -> dict[str, Any]:
         return read_json(self.folder, PLAN, "shards", "files", "counts")
 
-    def _tasks(self) -> list[ShardTask]:
+    def tasks(self) -> list[ShardTask]:
+        """All shards of the plan, in their first generation."""
         tasks: list[ShardTask] = []
         for name, shards in self._plan()["files"]:
             tasks += [ShardTask(len(tasks) + i, name, i) for i in range(shards)]
@@ -268,30 +274,3 @@ class Stage:
             return False
         named = PART.fullmatch(result.file)
         return named is not None and int(match[2]) <= int(named[2]) and name not in (result.file, result.errors_file)
-
-
-def begin(
-    output: Output,
-    shards: Callable[[], Iterable[list[dict[str, Any]]]],
-    schema: pa.Schema,
-    counts: dict[str, int],
-    *,
-    overwrite: bool,
-    refresh: bool = False,
-) -> Stage:
-    """The stage at `output.url`, planned: by an earlier run, or now by what `shards` lists (see `Stage.plan`).
-
-    refresh: what is listed now and was not then is added. The listing begins before the folder is claimed or cleared:
-    an input that holds nothing leaves it as it was.
-    """
-    listed = None
-    planned = Folder(output.url).exists(PLAN) and not overwrite
-    if refresh or not planned:
-        iterator = iter(shards())
-        listed = itertools.chain(list(itertools.islice(iterator, 1)), iterator)
-    stage = Stage(output, overwrite=overwrite)
-    if listed is not None and planned:
-        stage.extend(listed, schema, counts)
-    elif listed is not None:
-        stage.plan(listed, schema, counts)
-    return stage

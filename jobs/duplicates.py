@@ -1,0 +1,123 @@
+"""`--dedup` of caption_images: what has equal bytes is described once.
+
+A pass of its own hashes all pictures into a table beside the descriptions, OUTPUT-hashes. From it the plan is made: the
+first of equals stands where it stood, the others in shards of copies, which are made when the rest is committed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from jobs.quarantine import PULSE, Lost, Made
+from jobs.shards import ShardOptions, ShardWork, Waves, make_shards
+from vsalign import tables
+from vsalign.images import IMAGE_PLAN, Listing, ReadCounts, ReadOptions, read_images
+from vsalign.images.duplicates import content_hash, copies_of, original_of, planned_without
+from vsalign.storage import Folder, Output, ShardTask, Stage, TableReader, begin
+
+STAGE = "hash_images"
+SUFFIX = "-hashes"
+
+
+@dataclass(frozen=True)
+class HashShards:
+    """What an actor does: the bytes of one shard's pictures into a shard of hashes."""
+
+    output: Output
+    reading: ReadOptions
+
+    def load(self) -> HashShards:
+        """Nothing is needed."""
+        return self
+
+    def __call__(self, task: ShardTask, lost: Lost) -> Made:
+        """Commit a shard; what cannot be read is an error here, and again where it would be described."""
+        writer, inputs, skipped = self.output.open_shard(task), 0, ReadCounts()
+        for image in read_images(self.output.read_plan(task), self.reading, skipped):
+            PULSE.beat()
+            inputs += not image.archive_level
+            if image.error is not None or image.data is None:
+                reason, message = (image.error.reason, image.error.message) if image.error else ("EMPTY", image.uri)
+                row = tables.error_row(image.uri, STAGE, reason, message)  # type: ignore[arg-type]
+                writer.add_error(row, archive_level=image.archive_level)
+                continue
+            known = {"image_id": image.image_id, "uri": image.uri, "bytes": len(image.data)}
+            writer.write([{**known, "content_hash": content_hash(image.data)}])
+        writer.counts.update({name: count for name, count in vars(skipped).items() if count})
+        return Made(writer.commit(inputs))
+
+    def one_by_one(self, task: ShardTask) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Nothing is tried: bytes are read and not looked at."""
+        return iter(())
+
+
+@dataclass(frozen=True)
+class CopyShards:
+    """What an actor does: a shard of copies, whose originals are committed."""
+
+    output: Output
+
+    def load(self) -> CopyShards:
+        """Nothing is needed."""
+        return self
+
+    def __call__(self, task: ShardTask, lost: Lost) -> Made:
+        """Commit a shard: each row, or error, of an original under the copy's own names."""
+        writer, plan = self.output.open_shard(task), self.output.read_plan(task)
+        wanted: dict[int, set[str]] = defaultdict(set)
+        for row in plan:
+            uri, shard = original_of(row)
+            wanted[shard].add(uri)
+        rows: dict[str, dict[str, Any]] = {}
+        errors: dict[str, dict[str, Any]] = {}
+        for shard, uris in wanted.items():
+            found, failed = self._originals(shard)
+            rows |= {row["uri"]: row for row in found if row["uri"] in uris}
+            errors |= {row["uri"]: row for row in failed if row["uri"] in uris}
+        for row in plan:
+            of, _ = original_of(row)
+            if of in rows:
+                writer.write([{**rows[of], "image_id": row["image_id"], "uri": row["uri"]}])
+            else:
+                error = errors[of]
+                message = error["message"].replace(of, row["uri"])
+                writer.add_error({**error, "uri": row["uri"], "message": message})
+        return Made(writer.commit(len(plan)))
+
+    def _originals(self, shard: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The rows and the errors of a committed shard."""
+        folder, result = Folder(self.output.url), self.output.committed(shard)
+        with folder.open(result.file) as file:
+            rows = pq.read_table(file).to_pylist()
+        if not result.errors_file:
+            return rows, []
+        with folder.open(result.errors_file) as file:
+            return rows, pq.read_table(file).to_pylist()
+
+    def one_by_one(self, task: ShardTask) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Nothing is tried."""
+        return iter(())
+
+
+def deduplicated(
+    url: str, listing: Listing, reading: ReadOptions, options: ShardOptions, counts: dict[str, int]
+) -> Iterator[list[dict[str, Any]]]:
+    """Hash what is listed into url + SUFFIX, then give the shards of the plan; `counts` as Listing.counted's."""
+    output = Output(url + SUFFIX, "hashes", tables.HASHES, STAGE, listing.facts())
+    stage = begin(output, lambda: listing.counted(counts), IMAGE_PLAN, counts, overwrite=options.overwrite)
+    make_shards(stage, HashShards(output, reading), options, "images")
+    counts.update(stage.plan_counts())
+    shards = (output.read_plan(task) for task in stage.tasks())
+    yield from planned_without(shards, copies_of(TableReader(output.url, "hashes")), counts)
+
+
+def copies_last(stage: Stage, work: ShardWork, tasks: list[ShardTask]) -> Waves:
+    """The shards to make, those of copies behind the rest, which they are made from."""
+    first_copy = len(stage.tasks()) - stage.plan_counts().get("copy_shards", 0)
+    own, copies = ([task for task in tasks if (task.shard >= first_copy) == copy] for copy in (False, True))
+    return [(work, own), (CopyShards(stage.output), copies)]
