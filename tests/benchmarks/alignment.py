@@ -2,8 +2,9 @@
 
 python -m tests.benchmarks.alignment --regions TABLE --captions TABLE --truth ENTITIES --json FILE
 
-Each seed is a run of `python -m jobs.train_alignment`, and its model goes through `vsalign evaluate ranking` and
-`grounding`, as a person would type them. Started again with the same --work, what is done stays.
+Each seed is a run of `python -m jobs.train_alignment`, to which further options are passed (--recipe student wants
+--teacher MODEL), and its model goes through `vsalign evaluate ranking` and `grounding`, as a person would type them.
+Started again with the same --work, what is done stays.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--regions", required=True, help="regions table of Flickr8k's photographs")
     parser.add_argument("--captions", required=True, help="their captions table, with the splits train, tune, dev")
     parser.add_argument("--truth", required=True, help="Flickr30k Entities' annotations.zip")
-    parser.add_argument("--recipe", default="best", choices=["best", "paper"])
+    parser.add_argument("--recipe", default="best", choices=["best", "paper", "student"])
     parser.add_argument("--name", default="", help="of the figures: alignment.NAME.…; left out: the recipe")
     parser.add_argument("--grounding-name", default="", help="of the grounding's figures; left out: that of the rest")
     parser.add_argument("--box", default="region", help="of a phrase, as `vsalign evaluate grounding` has it")

@@ -187,17 +187,13 @@ class Listing:
         return None
 
     def _list_rows(self) -> Iterator[Row]:
+        """The list is read twice: first its names' hashes, then rows; only names that come again are remembered."""
+        repeated = names.Repeated(image_id for _, _, image_id in self._lines())
         seen = names.SeenNames()
-        root = locations.canonical(self.spec.root) if self.spec.root else ""
-        column = self.spec.uri_column
-        listed = read_column(self.uri, column, root, self.retry) if column else read_list(self.uri, root, self.retry)
-        for line, uri, image_id in listed:
+        unit = "row" if self.spec.uri_column else "line"
+        for line, uri, image_id in self._lines(count=True):
             kind = names.kind_of_name(locations.path_of(uri))
-            if kind is Kind.LITTER:
-                self.litter += 1
-                continue
-            image_id = names.safe_path(image_id) or image_id  # a/./x.jpg is a/x.jpg; an unsafe one is told below
-            before = seen.add(image_id, uri, line)
+            before = seen.add(image_id, uri, line) if image_id in repeated else None
             if before is None:
                 # A line was written on purpose: no extension is left out.
                 yield _row(image_id, uri, Kind.PICTURE if kind is Kind.OTHER else kind)
@@ -205,11 +201,21 @@ class Listing:
                 self.duplicates += 1
             else:
                 message = (
-                    f"{uri}: {'row' if column else 'line'} {line} of {self.uri} has the image_id {image_id!r} of "
-                    f"{'row' if column else 'line'} {before[1]}, "
+                    f"{uri}: {unit} {line} of {self.uri} has the image_id {image_id!r} of {unit} {before[1]}, "
                     "another URI: keep one of them, or set root so that the ids differ"
                 )
                 yield _error_row(image_id, uri, Reason.DUPLICATE_ID, message)
+
+    def _lines(self, count: bool = False) -> Iterator[tuple[int, str, str]]:
+        """(number, URI, image_id) of what a list names, without litter, which is counted where asked for."""
+        root = locations.canonical(self.spec.root) if self.spec.root else ""
+        column = self.spec.uri_column
+        listed = read_column(self.uri, column, root, self.retry) if column else read_list(self.uri, root, self.retry)
+        for line, uri, image_id in listed:
+            if names.kind_of_name(locations.path_of(uri)) is Kind.LITTER:
+                self.litter += count
+            else:  # a/./x.jpg is a/x.jpg; an unsafe id is told when its row is made
+                yield line, uri, names.safe_path(image_id) or image_id
 
     def _nothing_found(self) -> str:
         looked_for = {
