@@ -80,13 +80,18 @@ class ShardOptions(RayOptions):
 class ShardActor:
     """A process that makes shards, one after the other."""
 
-    def __init__(self, work: ShardWork, threads: int, stall_seconds: float, tries: Any) -> None:
+    def __init__(self, work: ShardWork, threads: int, stall_seconds: float, tries: Any, stage: str) -> None:
         keep_freed_memory()
         import torch
+        from ray.util.metrics import Counter as Metric
 
         torch.set_num_threads(threads)
         self._work, self._stall_seconds, self._tries = work, stall_seconds, tries
         self._make: Maker | None = None
+        about = {"inputs": "Inputs that are done.", "errors": "Those that could not be used.", "shards": "Commits."}
+        self._metrics = {name: Metric(f"vsalign_{name}", text, ("stage",)) for name, text in about.items()}
+        for metric in self._metrics.values():
+            metric.set_default_tags({"stage": stage})
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Commit the shard of a batch of one task. A person's mistake is a value, which Ray passes on as it is."""
@@ -104,6 +109,9 @@ class ShardActor:
         finally:
             PULSE.stop()
         done = {"inputs": made.result.inputs, "errors": sum(made.result.errors.values()), "rows": made.result.rows}
+        for name, metric in self._metrics.items():
+            if count := done.get(name, 1):  # Ray refuses 0
+                metric.inc(count)
         said = {"common": made.common, "times": made.times, "failure": "", "message": ""}
         return {name: [value] for name, value in {**done, **said}.items()}
 
@@ -185,7 +193,7 @@ def make_shards(
         with session(options, options.cpus_per_actor * max(1, options.actors)), ticking(shown):
             left = waves(tasks) if waves else [(work, tasks)]
             for done in itertools.chain.from_iterable(
-                _results(some, own, options, shown) for own, some in left if some
+                _results(some, own, options, shown, name) for own, some in left if some
             ):
                 if done["failure"]:
                     kind = RunStopped if done["failure"] == STOPPED_WORD else getattr(errors, done["failure"])
@@ -197,7 +205,7 @@ def make_shards(
 
 
 def _results(
-    tasks: list[ShardTask], work: ShardWork, options: ShardOptions, shown: progress.Progress
+    tasks: list[ShardTask], work: ShardWork, options: ShardOptions, shown: progress.Progress, stage: str
 ) -> Iterator[dict[str, Any]]:
     """What each shard came to, as it is done."""
     import ray
@@ -218,6 +226,7 @@ def _results(
             "threads": options.cpus_per_actor,
             "stall_seconds": options.stall_seconds,
             "tries": tries,
+            "stage": stage,
         },
         # One shard under way an actor: whoever is free takes the next.
         compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),

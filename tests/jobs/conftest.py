@@ -205,6 +205,8 @@ class Cluster:
     head: subprocess.Popen[bytes]
     environment: dict[str, str]
     """In which a job finds it, as `ray job submit` makes it."""
+    metrics: str
+    """Where Prometheus would read."""
 
     def workers(self, kind: str) -> list[int]:
         """The process ids of its workers and actors of a kind."""
@@ -213,21 +215,32 @@ class Cluster:
         ]
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """Started once for all tests: a local Ray takes each job ten seconds and more."""
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # short: Ray's sockets below it have at most 107 bytes
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    port, metrics = (free_port() for _ in range(2))
+    address = f"127.0.0.1:{port}"
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": f"{random.getrandbits(128):032x}"}
-    options = ["--head", f"--port={address.split(':')[1]}", "--num-cpus=2", f"--object-store-memory={100 * 2**20}"]
+    options = [
+        "--head",
+        f"--port={port}",
+        "--num-cpus=2",
+        f"--metrics-export-port={metrics}",
+        f"--object-store-memory={100 * 2**20}",
+    ]
     options += [f"--temp-dir={folder}", "--include-dashboard=false", "--disable-usage-stats", "--block"]
     with open(folder / "head.log", "w") as log:
         head = subprocess.Popen(
             [sys.executable, "-m", "ray.scripts.scripts", "start", *options],
             cwd=REPOSITORY,
-            env={**os.environ, **token, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, **token, "OMP_NUM_THREADS": "1", "RAY_metrics_report_interval_ms": "1000"},
             stdout=log,
             stderr=log,
         )
@@ -235,7 +248,7 @@ def cluster() -> Iterator[Cluster]:
     while "Ray runtime started" not in (said := (folder / "head.log").read_text()):
         assert head.poll() is None and time.monotonic() < until, said
         time.sleep(0.2)
-    yield Cluster(head, {"RAY_ADDRESS": address, **token})
+    yield Cluster(head, {"RAY_ADDRESS": address, **token}, f"http://127.0.0.1:{metrics}/metrics")
     for pid in [head.pid, *family_of(head.pid)]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

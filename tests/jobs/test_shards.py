@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import random
 import shutil
 import tarfile
 import time
+import urllib.request
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ KILLS = range(5 if LONG else 1)
 """Seeds of the moments at which a run is killed."""
 
 BETA = 0.1
+STAGE = 'stage="caption_images"'
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +102,16 @@ def test_killed_alignment_of_segments_equals_an_undisturbed_one(
     assert "beta: there 0.1, asked 2.0" in capsys.readouterr().err
 
 
+def scraped_while(job: Any, url: str) -> str:
+    """What Prometheus read of the cluster, again and again until a job had ended."""
+    seen = ""
+    while job.process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+            seen += answer.read().decode()
+        time.sleep(0.1)
+    return seen
+
+
 def archive(url: Path, pictures: list[Path]) -> None:
     """A tar of pictures that ends inside its last member."""
     whole = io.BytesIO()
@@ -131,7 +144,10 @@ def test_killed_captioning_equals_the_tables_of_regions_described_without_ray(
     arguments += ["--decode.beam", "3", "--decode.max-words", "6", "--ensemble", road.region_mrnn]
     job = start("caption_images", *arguments, "--actors", "1", **cluster.environment)
     kill_after_a_few_shards(job, output, seed)
-    status, out, said = start("caption_images", *arguments, "--actors", "2", **cluster.environment).finish()
+    again = start("caption_images", *arguments, "--actors", "2", **cluster.environment)
+    seen = scraped_while(again, cluster.metrics)
+    status, out, said = again.finish()
+    assert "vsalign_inputs_total{" in seen and STAGE in seen
     assert status == 3, said  # the archive ended early; what it held is described
     assert "archives not whole" in out and "NOT_IMAGE" in out
     table = TableReader(str(output), "descriptions")
