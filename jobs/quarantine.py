@@ -56,6 +56,8 @@ class Shard:
     """Inputs that were tried already."""
     trying: str = ""
     """The URI that is tried now."""
+    excused: bool = False
+    """Whether an input was found at fault, with which this try ends."""
     failure: str = ""
     """What the last try said before it ended."""
 
@@ -71,8 +73,8 @@ class Tries:
         own = self._shards[shard]
         if own.trying:
             self.lose(shard, f"{own.trying}: the worker died, or stood still, while this was described")
-        else:
-            own.begun += 1
+        own.begun += not own.excused
+        own.excused = False
         return own
 
     def lost(self, shard: int) -> Lost:
@@ -96,6 +98,7 @@ class Tries:
         """It is at fault."""
         own = self._shards[shard]
         own.lost[own.trying] = message
+        own.excused = True
         self.good(shard)
 
 
