@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from vsalign.errors import Reason
 
-SCHEMA_VERSIONS = {"captions": 1, "regions": 1, "segments": 1, "hashes": 1, "descriptions": 2}
-"""Of each table, raised when a column comes, goes, or changes its name, type or meaning; readers refuse another one."""
+SCHEMA_VERSIONS = {"descriptions": 2}
+"""Of those tables that are not at version 1 any more: raised when a column comes, goes, or changes its name, type or
+meaning; readers refuse another one."""
 
 BOX = pa.list_(pa.float32(), 4)
 """x1, y1, x2, y2 in pixels of the upright image."""
@@ -118,6 +119,11 @@ def feature_arrays(column: pa.Array) -> list[np.ndarray]:
     rows = flat.reshape(-1, dim)[values.offset :]
     offsets = column.offsets.to_numpy()
     return [rows[start:end] for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+
+
+def schema_version(table: str) -> int:
+    """The version under which a table, or a model's folder, is written and read."""
+    return SCHEMA_VERSIONS.get(table, 1)
 
 
 def error_row(uri: str, stage: str, reason: Reason, message: str) -> dict[str, str]:

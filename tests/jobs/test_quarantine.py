@@ -25,7 +25,9 @@ def run(cluster: Any, table: Path, *shards: str) -> subprocess.CompletedProcess[
     )
 
 
-CRASHES = [["a,kill1,b", "c"], ["a,kill1,b,kill2", "c", "raise1,d,hang,raise2,e,raise3"]] if LONG else [["a,kill1,b", "c"]]
+CRASHES = (
+    [["a,kill1,b", "c"], ["a,kill1,b,kill2", "c", "raise1,d,hang,raise2,e,raise3"]] if LONG else [["a,kill1,b", "c"]]
+)
 
 
 @pytest.mark.timeout(280)

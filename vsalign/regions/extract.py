@@ -86,8 +86,7 @@ def extract_images(
     def prepare(image: ReadImage) -> tuple[Prepared, str]:
         if image.error is not None or image.data is None:
             raise image.error or InputError(Reason.EMPTY, f"{image.uri}: no bytes", image.uri)
-        prepared = extractor.prepare(image.image_id, *decode(image.data, image.uri))
-        return prepared, content_hash(image.data)
+        return extractor.prepare(image.image_id, *decode(image.data, image.uri)), content_hash(image.data)
 
     batch: _Batch = []
     under_way: deque[tuple[_Batch, Future[list[Regions | None]]]] = deque()

@@ -19,7 +19,7 @@ def claim(folder: Folder, output: Output) -> None:
     """
     run = {
         "table": output.table,
-        "schema_version": tables.SCHEMA_VERSIONS[output.table],
+        "schema_version": tables.schema_version(output.table),
         "configuration": json.loads(json.dumps(output.configuration)),
         "properties": json.loads(json.dumps(output.properties)),
     }

@@ -145,10 +145,10 @@ class TableReader:
             raise SchemaVersionError(
                 f"{self.url} holds a {manifest.get('table')} table where a {self.table} table is needed"
             )
-        if manifest.get("schema_version") != tables.SCHEMA_VERSIONS[self.table]:
+        if manifest.get("schema_version") != tables.schema_version(self.table):
             raise SchemaVersionError(
                 f"{self.url} was written under schema version {manifest.get('schema_version')}, this vsalign reads "
-                f"{tables.SCHEMA_VERSIONS[self.table]}: make the table again"
+                f"{tables.schema_version(self.table)}: make the table again"
             )
         return manifest
 

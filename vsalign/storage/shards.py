@@ -206,7 +206,7 @@ class ShardWriter:
         }
         return {
             "vsalign.table": self.output.table,
-            "vsalign.schema_version": str(tables.SCHEMA_VERSIONS[self.output.table]),
+            "vsalign.schema_version": str(tables.schema_version(self.output.table)),
             "vsalign.shard": json.dumps({"shard": self.task.shard, "generation": self.task.generation, **facts}),
             "vsalign.configuration": json.dumps(self.output.configuration, sort_keys=True),
             "vsalign.properties": json.dumps(self.output.properties, sort_keys=True),

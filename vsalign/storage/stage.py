@@ -231,7 +231,7 @@ class Stage:
         facts.pop("output")
         return {
             **facts,
-            "schema_version": tables.SCHEMA_VERSIONS[self.output.table],
+            "schema_version": tables.schema_version(self.output.table),
             "stage": self.output.stage,
             "rows_per_second": round(summary.rows_made / max(summary.seconds, 1e-9), 3),
             "configuration": self.output.configuration,

@@ -158,7 +158,7 @@ def test_a_passing_failure_does_not_make_a_shard_damaged(mute, operation: str, e
 
 @pytest.mark.parametrize("where", ["/part-00001.g0", "/errors/part-00001.g0"])
 def test_a_lasting_failure_ends_the_look_and_makes_no_shard_anew(mute, where: str) -> None:
-    task = mute.stage()._tasks()[1]
+    task = mute.stage().tasks()[1]
     refuse("read", ConnectionResetError("reset"), where=where)
     with pytest.raises(TableError, match="part-00001.g0.*cannot be read .ConnectionResetError: reset"):
         check_shard(Folder(mute.url), task)
