@@ -157,6 +157,15 @@ def unknown_option(flag: str, options: Mapping[str, Option], prog: str) -> str:
     return f"{prog} has no option {flag}; {remedy}"
 
 
+def with_names(argv: Sequence[str], *names: str) -> list[str]:
+    """A command line whose first words stand for the options `names`, in that order, as far as it begins with words."""
+    given = list(argv)
+    for place, name in enumerate(names):
+        if len(given) > 2 * place and not given[2 * place].startswith("-"):
+            given.insert(2 * place, name)
+    return given
+
+
 def closest(name: str, names: Iterable[str]) -> str | None:
     """The one of `names` that `name` was probably meant to be, or None."""
     return next(iter(difflib.get_close_matches(name, list(names), 1, 0.6)), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vsalign.options import parse
+from vsalign.options import parse, with_names
 from vsalign.progress import format_duration
 from vsalign.storage.status import Status, table_status
 
@@ -50,9 +50,7 @@ def lines(status: Status) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """The command."""
-    given = list(argv)
-    if given and not given[0].startswith("-"):
-        given.insert(0, "--table")
+    given = with_names(argv, "--table")
     about = "Say what is done of a table, also while a stage makes it."
     options = parse(StatusOptions, given, prog="vsalign status", description=about)
     print("\n".join(lines(table_status(options.table))))

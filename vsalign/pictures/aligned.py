@@ -16,7 +16,7 @@ from vsalign.checkpoint import load_model
 from vsalign.datasets.files import file_name, open_bytes
 from vsalign.errors import ConfigurationError, InputError
 from vsalign.images import DecodeOptions, decode_sized
-from vsalign.options import parse
+from vsalign.options import parse, with_names
 from vsalign.packaged import packaged
 from vsalign.pictures.drawing import draw_alignment, draw_matrix
 from vsalign.pictures.files import require_format, save_picture
@@ -106,10 +106,7 @@ def drawing(
 
 def main(argv: Sequence[str]) -> int:
     """The command `vsalign align`."""
-    given = list(argv)
-    for place, name in enumerate(("--picture", "--sentence")):
-        if len(given) > 2 * place and not given[2 * place].startswith("-"):
-            given.insert(2 * place, name)
+    given = with_names(argv, "--picture", "--sentence")
     about = "Draw which phrase of a sentence an alignment model puts on which region of a picture."
     options = parse(AlignOptions, given, prog="vsalign align", description=about)
     words = tokenize(options.sentence)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vsalign.errors import ConfigurationError
-from vsalign.options import parse
+from vsalign.options import parse, with_names
 from vsalign.pictures.facts import count_captions
 from vsalign.pictures.inspection import manifest_lines
 from vsalign.storage import TableReader
@@ -32,9 +32,8 @@ class InspectOptions:
 
 def main(argv: Sequence[str]) -> int:
     """The command."""
-    named = [] if not argv or argv[0].startswith("-") else ["--table"]
     about = "Say what a descriptions table holds, and how varied its captions are."
-    options = parse(InspectOptions, [*named, *argv], prog="vsalign inspect descriptions", description=about)
+    options = parse(InspectOptions, with_names(argv, "--table"), prog="vsalign inspect descriptions", description=about)
     table = TableReader(options.table, "descriptions")
     lines = [*manifest_lines(table), *figures(table, options.examples)]
     width = max(len(name) for name, _ in lines)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from vsalign.errors import ConfigurationError, InputError
 from vsalign.generation.describe import DescribeOptions
-from vsalign.options import parse
+from vsalign.options import parse, with_names
 from vsalign.photograph import Described, load
 from vsalign.pictures.drawing import draw_alignment
 from vsalign.pictures.files import require_format, save_picture
@@ -67,9 +67,7 @@ def drawing(pixels: np.ndarray, described: Described, drawn: int, longest: int) 
 
 def main(argv: Sequence[str]) -> int:
     """The command `vsalign describe`."""
-    given = list(argv)
-    if given and not given[0].startswith("-"):
-        given.insert(0, "--photograph")
+    given = with_names(argv, "--photograph")
     about = "Describe a photograph and its regions."
     options = parse(Options, given, prog="vsalign describe", description=about)
     describing = DescribeOptions(options.decode, options.region_beam, options.max_regions)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vsalign.boxes import area, as_boxes, valid
 from vsalign.errors import ConfigurationError, InputError
-from vsalign.options import parse
+from vsalign.options import parse, with_names
 from vsalign.pictures.drawing import draw_boxes
 from vsalign.pictures.files import require_format, save_picture
 from vsalign.pictures.originals import OriginalReader, locate, pixels_of
@@ -170,10 +170,9 @@ def _cell(row: dict[str, Any], options: InspectOptions) -> Image.Image:
 
 def main(argv: Sequence[str]) -> int:
     """The command `vsalign inspect regions`."""
-    named = [] if not argv or argv[0].startswith("-") else ["--table"]
     options = parse(
         InspectOptions,
-        [*named, *argv],
+        with_names(argv, "--table"),
         prog="vsalign inspect regions",
         description="Say what a regions table holds, and draw its boxes on some of its pictures.",
     )
