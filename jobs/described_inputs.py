@@ -23,6 +23,7 @@ from vsalign.images import (
     read_images,
 )
 from vsalign.images.decoders import DecoderOptions, Decoders
+from vsalign.images.duplicates import content_hash
 from vsalign.regions import ExtractorFiles, RegionExtractor, extractor_of, reads_boxes, settled, takes_boxes
 from vsalign.regions.extract import Decode, Extracted, ExtractOptions, extract_images
 from vsalign.storage import ShardWriter, TableReader
@@ -128,7 +129,7 @@ class OpenPictures:
     def regions(self, rows: Rows, writer: ShardWriter, lost: Lost) -> Described:
         """Of a shard's rows."""
         skipped = ReadCounts()
-        images = (self._unless(lost, image) for image in read_images(rows, self.pictures.reading, skipped))
+        images = (self._admitted(image, lost) for image in read_images(rows, self.pictures.reading, skipped))
         yield from self._extracted(images)
         writer.counts.update({name: count for name, count in vars(skipped).items() if count})
 
@@ -142,10 +143,11 @@ class OpenPictures:
             PULSE.beat()
             yield each
 
-    def _unless(self, lost: Lost, image: ReadImage) -> ReadImage:
-        if image.uri not in lost or image.archive_level:
-            return image
-        return replace(image, data=None, error=InputError(Reason.CRASHED, lost[image.uri], image.uri))
+    def _admitted(self, image: ReadImage, lost: Lost) -> ReadImage:
+        """With its hash; one that is lost with its error."""
+        if image.uri in lost and not image.archive_level:
+            return replace(image, data=None, error=InputError(Reason.CRASHED, lost[image.uri], image.uri))
+        return image if image.data is None else replace(image, content_hash=content_hash(image.data))
 
 
 @dataclass(frozen=True)

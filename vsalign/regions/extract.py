@@ -16,7 +16,6 @@ import torch
 from vsalign import tables
 from vsalign.errors import ConfigurationError, InputError, Reason, VsalignError
 from vsalign.images import DecodeOptions, ReadImage, decode_sized
-from vsalign.images.duplicates import content_hash
 from vsalign.regions.base import Prepared, RegionExtractor, Regions, to_float16
 from vsalign.storage import ShardResult, ShardWriter
 
@@ -59,7 +58,7 @@ class Extracted:
     """px, of the upright picture."""
     regions: Regions
     content_hash: str = ""
-    """BLAKE2b of the encoded bytes, 128 bits, in hexadecimal digits; empty where they were not read."""
+    """BLAKE2b of the encoded bytes, 128 bits, in hexadecimal digits; empty where nobody asked."""
 
 
 MOST_STREAMS = 8
@@ -83,10 +82,10 @@ def extract_images(
     decode_options = DecodeOptions(options.max_pixels, extractor.least_side)
     decode = decode or (lambda data, uri: decode_sized(data, uri, decode_options))
 
-    def prepare(image: ReadImage) -> tuple[Prepared, str]:
+    def prepare(image: ReadImage) -> Prepared:
         if image.error is not None or image.data is None:
             raise image.error or InputError(Reason.EMPTY, f"{image.uri}: no bytes", image.uri)
-        return extractor.prepare(image.image_id, *decode(image.data, image.uri)), content_hash(image.data)
+        return extractor.prepare(image.image_id, *decode(image.data, image.uri))
 
     batch: _Batch = []
     under_way: deque[tuple[_Batch, Future[list[Regions | None]]]] = deque()
@@ -127,14 +126,13 @@ def torchs_own_threads() -> int:
 def _ahead(
     pool: ThreadPoolExecutor, prepare: Any, images: Iterable[ReadImage], window: int
 ) -> Iterator[tuple[ReadImage, Prepared | InputError]]:
-    """Each image with what `prepare` made of it, in order, at most `window` under way; the hash is the image's then."""
-    under_way: deque[tuple[ReadImage, Future[tuple[Prepared, str]]]] = deque()
+    """Each image with what `prepare` made of it, in order, at most `window` under way."""
+    under_way: deque[tuple[ReadImage, Future[Prepared]]] = deque()
 
     def take() -> tuple[ReadImage, Prepared | InputError]:
         image, future = under_way.popleft()
         try:
-            prepared, digest = future.result()
-            return replace(image, content_hash=digest), prepared
+            return image, future.result()
         except InputError as error:
             return image, error
 
