@@ -27,7 +27,7 @@ from vsalign.options import parse
 from vsalign.storage import Folder, TableReader
 from vsalign.storage.folder import split_url
 from vsalign.tables import feature_arrays
-from vsalign.training.texts import captions_of
+from vsalign.training.texts import PhraseLengths, captions_of, inferred_phrases
 
 Described = dict[str, list[DescribedRegion]]
 
@@ -54,7 +54,7 @@ class TrueBoxes(TruthOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegionsOptions(TrueBoxes):
+class RegionsOptions(PhraseLengths, TrueBoxes):
     """What `vsalign evaluate regions` reads."""
 
     descriptions: str = ""
@@ -73,6 +73,7 @@ class RegionsOptions(TrueBoxes):
     """File that the figures are also written to."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if bool(self.descriptions) == bool(self.regions):
             raise ConfigurationError("give either --descriptions, a table to measure, or --regions, for the baseline")
         if self.regions and not (self.train_regions and self.segments):
@@ -151,14 +152,9 @@ def _nearest(options: RegionsOptions) -> tuple[dict[str, tuple[int, int]], Descr
 def _phrases(options: RegionsOptions) -> Mapping[str, Mapping[int, str]]:
     """The first inferred phrase of each region of the training images."""
     own = captions_of(TableReader(options.captions, "captions"), options.train_split)
-    tokens = {(caption.image_id, caption.caption_id): caption.tokens for caption in own}
     found: dict[str, dict[int, str]] = {}
-    for batch in TableReader(options.segments, "segments").batches():
-        for row in batch.to_pylist():
-            words = tokens.get((row["image_id"], row["caption_id"]), [])
-            for segment in row["segments"] if words else ():
-                phrase = " ".join(words[segment["start"] : segment["end"]])
-                found.setdefault(row["image_id"], {}).setdefault(segment["region"], phrase)
+    for image_id, region, words in inferred_phrases(TableReader(options.segments, "segments"), own, options):
+        found.setdefault(image_id, {}).setdefault(region, " ".join(words))
     return found
 
 

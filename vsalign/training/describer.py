@@ -21,7 +21,7 @@ from vsalign.training.rewards import Consensus, paid_by
 from vsalign.training.schedule import HERE, PairSchedule, Running
 from vsalign.training.state import TrainingState, fingerprint
 from vsalign.training.stream import Batch, PairStream, Text
-from vsalign.training.texts import Caption, caption_texts, captions_of, phrase_texts
+from vsalign.training.texts import Caption, PhraseLengths, caption_texts, captions_of, phrase_texts
 from vsalign.training.workers import mean_over_workers, worker
 
 RECIPES = Path(__file__).with_name("recipes") / "describer"
@@ -32,7 +32,7 @@ IMAGES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class DescriberTraining(PairSchedule):
+class DescriberTraining(PhraseLengths, PairSchedule):
     """What a describer is trained with; the defaults are the Multimodal RNN's: RMSprop, by perplexity."""
 
     model: DescriberConfig = field(default_factory=DescriberConfig)
@@ -62,18 +62,15 @@ class DescriberTraining(PairSchedule):
     beam of 3 and this package's own tokens."""
     whole_images: bool = True
     """Whether whole images with their captions are learned; without, segments alone (the paper's region model)."""
-    min_phrase: int = 1
-    """Inferred phrases of fewer words are left out."""
     patience: int = 3
     """Epochs without a better figure after which training stops."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        PairSchedule.__post_init__(self)
+        PhraseLengths.__post_init__(self)
         for name in ("smoothing", "label_smoothing", "drop_words", "drop_regions"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}: it lies in [0, 1)")
-        if self.min_phrase < 1:
-            raise ConfigurationError(f"min_phrase is {self.min_phrase}: give at least 1")
         if self.objective == "cider" and (self.draws < 2 or not self.start or not self.whole_images):
             raise ConfigurationError(
                 "--objective cider teaches a model of whole images that --start names, by at least 2 --draws an image"
@@ -229,7 +226,7 @@ def _texts(
     whole = caption_texts(captions, vocabulary) if config.whole_images or segments is None else {}
     if segments is None:
         return whole
-    phrases = phrase_texts(segments, captions, vocabulary, config.min_phrase)
+    phrases = phrase_texts(segments, captions, vocabulary, config)
     return {image_id: [*whole.get(image_id, []), *phrases.get(image_id, [])] for image_id in {**whole, **phrases}}
 
 

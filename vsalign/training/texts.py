@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,16 +54,35 @@ def caption_texts(
     return texts
 
 
-def phrase_texts(
-    segments: TableReader, captions: Iterable[Caption], vocabulary: Vocabulary, min_words: int = 1
-) -> dict[str, list[Text]]:
-    """The inferred phrases of each image with their regions, for the captions given (paper, section 3.2.1).
+@dataclass(frozen=True, kw_only=True)
+class PhraseLengths:
+    """Which inferred phrases are learned."""
 
-    Phrases of fewer than `min_words` words are left out. Raises ConfigurationError where no caption has segments, and
-    TableError where a segment is not of its caption's words.
+    min_phrase: int = 1
+    """Inferred phrases of fewer words are left out."""
+    max_phrase: int = 0
+    """Inferred phrases of more words are left out; 0: none."""
+
+    def __post_init__(self) -> None:
+        if self.min_phrase < 1 or 0 != self.max_phrase < self.min_phrase:
+            raise ConfigurationError(
+                f"min_phrase is {self.min_phrase} and max_phrase {self.max_phrase}: give the first at least 1, and the "
+                "second no less, or 0"
+            )
+
+    def take(self, words: Sequence[str]) -> bool:
+        """Whether a phrase of these words is learned."""
+        return self.min_phrase <= len(words) <= (self.max_phrase or len(words))
+
+
+def inferred_phrases(
+    segments: TableReader, captions: Iterable[Caption], lengths: PhraseLengths
+) -> Iterator[tuple[str, int, list[str]]]:
+    """Image, region and words of each inferred phrase of the captions given, in the segments table's order.
+
+    Raises TableError where a segment is not of its caption's words.
     """
     tokens = {(caption.image_id, caption.caption_id): caption.tokens for caption in captions}
-    texts: dict[str, list[Text]] = {}
     for batch in segments.batches():
         for row in batch.to_pylist():
             sentence = tokens.get((row["image_id"], row["caption_id"]), [])
@@ -75,12 +94,25 @@ def phrase_texts(
                         f"but {len(sentence)} words: align the segments of these captions again"
                     )
                 words = sentence[start:end]
-                if len(words) >= min_words:
-                    text = Text(vocabulary.encode(words), segment["region"], key_of(" ".join(words)))
-                    texts.setdefault(row["image_id"], []).append(text)
+                if lengths.take(words):
+                    yield row["image_id"], segment["region"], words
+
+
+def phrase_texts(
+    segments: TableReader, captions: Iterable[Caption], vocabulary: Vocabulary, lengths: PhraseLengths
+) -> dict[str, list[Text]]:
+    """The inferred phrases of each image with their regions, for the captions given (paper, section 3.2.1).
+
+    Raises ConfigurationError where no caption has any, and TableError where one is not of its caption's words.
+    """
+    texts: dict[str, list[Text]] = {}
+    for image_id, region, words in inferred_phrases(segments, captions, lengths):
+        text = Text(vocabulary.encode(words), region, key_of(" ".join(words)))
+        texts.setdefault(image_id, []).append(text)
     if not texts:
+        most = f" to {lengths.max_phrase}" if lengths.max_phrase else ""
         raise ConfigurationError(
-            f"no phrase of {segments.url} with {min_words} words or more belongs to a caption of the split: "
-            "are both tables of the same captions?"
+            f"no phrase of {segments.url} with {lengths.min_phrase}{most} words or more belongs to a caption of the "
+            "split: are both tables of the same captions?"
         )
     return texts

@@ -180,7 +180,10 @@ def test_whole_image_features_are_region_0_and_keep_no_other_in_memory(pictures:
         assert feature.base is None
 
 
-@pytest.mark.parametrize("wrong", [{"smoothing": 1.0}, {"smoothing": -0.1}, {"min_phrase": 0}, {"epochs": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"smoothing": 1.0}, {"smoothing": -0.1}, {"min_phrase": 0}, {"min_phrase": 3, "max_phrase": 2}, {"epochs": 0}],
+)
 def test_impossible_settings_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         replace(TINY, **wrong)  # type: ignore[arg-type]

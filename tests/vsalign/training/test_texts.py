@@ -11,7 +11,7 @@ from vsalign.errors import ConfigurationError, TableError
 from vsalign.storage import TableReader
 from vsalign.text import UNK, Vocabulary
 from vsalign.training.stream import Text, key_of
-from vsalign.training.texts import Caption, caption_texts, captions_of, phrase_texts
+from vsalign.training.texts import Caption, PhraseLengths, caption_texts, captions_of, phrase_texts
 
 Write = Callable[..., str]
 VOCABULARY = Vocabulary(["a", "dog", "runs", "cat"])
@@ -69,13 +69,16 @@ def test_segments_become_texts_of_their_regions(segments_table: Callable[..., Ta
         {("x", "x#0"): [(0, 2, 3), (2, 3, 1)], ("y", "y#0"): [(0, 2, 0)], ("other", "other#0"): [(0, 9, 1)]}
     )
 
-    assert phrase_texts(table, captions, VOCABULARY) == {
+    assert phrase_texts(table, captions, VOCABULARY, PhraseLengths()) == {
         "x": [Text([A, DOG], 3, key_of("a dog")), Text([RUNS], 1, key_of("runs"))],
         "y": [Text([A, CAT], 0, key_of("a cat"))],
     }
-    assert phrase_texts(table, captions, VOCABULARY, min_words=2) == {
+    assert phrase_texts(table, captions, VOCABULARY, PhraseLengths(min_phrase=2)) == {
         "x": [Text([A, DOG], 3, key_of("a dog"))],
         "y": [Text([A, CAT], 0, key_of("a cat"))],
+    }
+    assert phrase_texts(table, captions, VOCABULARY, PhraseLengths(max_phrase=1)) == {
+        "x": [Text([RUNS], 1, key_of("runs"))],
     }
 
 
@@ -86,13 +89,13 @@ def test_a_segment_that_is_not_of_its_caption_s_words_is_refused(
     table = segments_table({("x", "x#0"): [(0, 1, 0), segment]})
 
     with pytest.raises(TableError, match=rf"x#0 has a segment of its words {segment[0]} to {segment[1]}, but 3 words"):
-        phrase_texts(table, [caption("x", 0, "a dog runs")], VOCABULARY)
+        phrase_texts(table, [caption("x", 0, "a dog runs")], VOCABULARY, PhraseLengths())
 
 
 def test_segments_of_other_captions_are_refused(segments_table: Callable[..., TableReader]) -> None:
     table = segments_table({("x", "x#0"): [(0, 1, 0)]})
 
     with pytest.raises(ConfigurationError, match="are both tables of the same captions"):
-        phrase_texts(table, [caption("y", 0, "a dog")], VOCABULARY)
+        phrase_texts(table, [caption("y", 0, "a dog")], VOCABULARY, PhraseLengths())
     with pytest.raises(ConfigurationError, match="with 2 words or more"):
-        phrase_texts(table, [caption("x", 0, "a dog")], VOCABULARY, min_words=2)
+        phrase_texts(table, [caption("x", 0, "a dog")], VOCABULARY, PhraseLengths(min_phrase=2))
