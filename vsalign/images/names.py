@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable
 from enum import Enum
-from hashlib import blake2b
 
-import numpy as np
+from vsalign.hashes import hash64
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip", ".parquet", ".arrow")
 LIST_SUFFIXES = (".txt", ".lst")
@@ -113,20 +111,6 @@ def safe_path(name: str, *, foreign: bool = False) -> str | None:
     return "/".join(part for part in name.split("/") if part not in ("", ".")) or None
 
 
-class Repeated:
-    """Which of many names come more than once, by 64-bit hashes: 16 bytes a name at most, while it is made."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        hashes = np.asarray(array("Q", map(_hash, names)))
-        ordered = np.sort(hashes)
-        self._repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-
-    def __contains__(self, name: str) -> bool:
-        value = np.uint64(_hash(name))
-        at = int(np.searchsorted(self._repeated, value))
-        return at < len(self._repeated) and bool(self._repeated[at] == value)
-
-
 class SeenNames:
     """Which names came before, and where: 24 bytes a slot.
 
@@ -143,7 +127,7 @@ class SeenNames:
     def add(self, name: str, content: str, position: int) -> tuple[bool, int] | None:
         """Remember `name`; None where it is new, else (whether `content` is the same as then, the position
         then)."""
-        key, fingerprint = _hash(name), _hash(content)
+        key, fingerprint = hash64(name), hash64(content)
         at = self._find(key)
         if self._slots[at]:
             return self._slots[at + 1] == fingerprint, int(self._slots[at + 2])
@@ -172,8 +156,3 @@ class SeenNames:
         for at in range(0, len(old), self._COLUMNS):
             if old[at]:
                 self._put(self._find(old[at]), old[at], old[at + 1], old[at + 2])
-
-
-def _hash(text: str) -> int:
-    """64 bits, never 0 (0 marks an empty slot)."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little") or 1

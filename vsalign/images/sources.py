@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from vsalign.errors import ConfigurationError, InputError, MissingInputError, Reason
+from vsalign.hashes import HashedNames
 from vsalign.images import locations, names
 from vsalign.images.expansion import Found, expand_glob, folder_of_glob, is_glob, walk
 from vsalign.images.listfile import read_column, read_list
@@ -188,7 +189,7 @@ class Listing:
 
     def _list_rows(self) -> Iterator[Row]:
         """The list is read twice: first its names' hashes, then rows; only names that come again are remembered."""
-        repeated = names.Repeated(image_id for _, _, image_id in self._lines())
+        repeated = HashedNames.of(image_id for _, _, image_id in self._lines()).repeated()
         seen = names.SeenNames()
         unit = "row" if self.spec.uri_column else "line"
         for line, uri, image_id in self._lines(count=True):

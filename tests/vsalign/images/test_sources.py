@@ -12,7 +12,7 @@ import pytest
 
 from vsalign.errors import ConfigurationError, InputError, MissingInputError, Reason
 from vsalign.images import ImageInput, Retry, decode_image, list_images, read_images
-from vsalign.images.names import Repeated, SeenNames, escape, safe_path, unescape
+from vsalign.images.names import SeenNames, escape, safe_path, unescape
 
 AWKWARD = [
     "a[1].jpg", "a1.jpg", "a#b.jpg", "a?b.jpg", "a%20b.jpg", "a b.jpg", "a*b.jpg", "a::b.jpg", "ab.jpg", "a'd\"$`.jpg",
@@ -289,9 +289,3 @@ def test_facts_tell_pictures_of_other_options_apart(tmp_path: Path, dot: Any) ->
     assert facts == {
         "images": str(tmp_path), "kind": "folder", "root": "", "bytes_column": "", "id_column": "", "shard_size": 3,
     }  # fmt: skip
-
-
-def test_names_that_come_again_are_known() -> None:
-    repeated = Repeated(["a", "b", "a", "c", "b", "a"])
-    assert ["a" in repeated, "b" in repeated, "c" in repeated, "d" in repeated] == [True, True, False, False]
-    assert "a" not in Repeated([]) and "a" not in Repeated(["a"])
