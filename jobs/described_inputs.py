@@ -16,7 +16,6 @@ from vsalign.images import (
     IMAGE_PLAN,
     DecodeOptions,
     ImageInput,
-    ReadCounts,
     ReadImage,
     ReadOptions,
     list_images,
@@ -128,10 +127,8 @@ class OpenPictures:
 
     def regions(self, rows: Rows, writer: ShardWriter, lost: Lost) -> Described:
         """Of a shard's rows."""
-        skipped = ReadCounts()
-        images = (self._admitted(image, lost) for image in read_images(rows, self.pictures.reading, skipped))
-        yield from self._extracted(images)
-        writer.counts.update({name: count for name, count in vars(skipped).items() if count})
+        images = read_images(rows, self.pictures.reading, writer.counts)
+        yield from self._extracted(self._admitted(image, lost) for image in images)
 
     def one_by_one(self, rows: Rows) -> Iterator[tuple[str, Callable[[], Described]]]:
         """Each picture's URI, and what makes its regions alone."""

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from jobs.quarantine import PULSE, Lost, Made
 from jobs.shards import ShardOptions, ShardWork, Waves, make_shards
 from vsalign import tables
-from vsalign.images import IMAGE_PLAN, Listing, ReadCounts, ReadOptions, read_images
+from vsalign.images import IMAGE_PLAN, Listing, ReadOptions, read_images
 from vsalign.images.duplicates import content_hash, copies_of, original_of, planned_without
 from vsalign.storage import Folder, Output, ShardTask, Stage, TableReader, begin
 
@@ -37,8 +37,8 @@ class HashShards:
 
     def __call__(self, task: ShardTask, lost: Lost) -> Made:
         """Commit a shard; what cannot be read is an error here, and again where it would be described."""
-        writer, inputs, skipped = self.output.open_shard(task), 0, ReadCounts()
-        for image in read_images(self.output.read_plan(task), self.reading, skipped):
+        writer, inputs = self.output.open_shard(task), 0
+        for image in read_images(self.output.read_plan(task), self.reading, writer.counts):
             PULSE.beat()
             inputs += not image.archive_level
             if image.error is not None or image.data is None:
@@ -48,7 +48,6 @@ class HashShards:
                 continue
             known = {"image_id": image.image_id, "uri": image.uri, "bytes": len(image.data)}
             writer.write([{**known, "content_hash": content_hash(image.data)}])
-        writer.counts.update({name: count for name, count in vars(skipped).items() if count})
         return Made(writer.commit(inputs))
 
     def one_by_one(self, task: ShardTask) -> Iterator[tuple[str, Callable[[], None]]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +19,12 @@ from pipelines.report import print_summary
 from vsalign import tables
 from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError, ModelError
-from vsalign.images import IMAGE_PLAN, Listing, ReadCounts, ReadImage, ReadOptions, list_images, read_images
+from vsalign.images import IMAGE_PLAN, Listing, ReadOptions, list_images, read_images
 from vsalign.images.options import PictureOptions
 from vsalign.options import parse
 from vsalign.regions import ExtractorConfig, RegionExtractor, build_extractor, said, settled
 from vsalign.regions.extract import ExtractOptions, extract_shard
-from vsalign.storage import Output, ShardResult, ShardTask, ShardWriter, begin
+from vsalign.storage import Output, ShardResult, ShardTask, begin
 
 PROG = "python -m pipelines.extract_regions"
 STAGE = "extract_regions"
@@ -73,7 +73,7 @@ class ExtractShard(CommitShard):
                 "the same weights and boxes"
             )
         writer = self.output.open_shard(task)
-        images = read_counted(self.output.read_plan(task), self.reading, writer)
+        images = read_images(self.output.read_plan(task), self.reading, writer.counts)
         return extract_shard(images, extractor, self.options, writer)
 
 
@@ -94,13 +94,6 @@ def load_extractor(config: ExtractorConfig) -> RegionExtractor:
 def facts(extractor: RegionExtractor) -> tuple[dict[str, Any], str]:
     """What makes an extractor's rows its own: its identity, and the SHA-256 of the boxes it was given."""
     return extractor.identity(), getattr(extractor, "boxes_sha256", "")
-
-
-def read_counted(rows: list[dict[str, Any]], reading: ReadOptions, writer: ShardWriter) -> Iterator[ReadImage]:
-    """The pictures of a shard; what its archives held beside them is counted in the shard."""
-    skipped = ReadCounts()
-    yield from read_images(rows, reading, skipped)
-    writer.counts.update({name: count for name, count in vars(skipped).items() if count})
 
 
 def extract_regions(argv: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 
 from vsalign.images.archives import read_images
 from vsalign.images.decode import DecodeOptions, decode_image, decode_sized, read_size
-from vsalign.images.reading import ReadCounts, ReadImage, ReadOptions
+from vsalign.images.reading import ReadImage, ReadOptions
 from vsalign.images.retrying import Retry
 from vsalign.images.sources import IMAGE_PLAN, ImageInput, Listing, list_images
 
@@ -12,7 +12,6 @@ __all__ = [
     "DecodeOptions",
     "ImageInput",
     "Listing",
-    "ReadCounts",
     "ReadImage",
     "ReadOptions",
     "Retry",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
 from vsalign.errors import InputError, Reason
 from vsalign.images import locations, names
 from vsalign.images.parquet import ARROW_FILE, ARROW_STREAM, read_parquet
-from vsalign.images.reading import Members, ReadCounts, ReadImage, ReadOptions
+from vsalign.images.reading import LITTER, Members, ReadImage, ReadOptions
 from vsalign.images.sources import ARCHIVE, ERROR, SKIP
 from vsalign.images.tarred import read_tar
 from vsalign.images.zipped import read_zip
@@ -23,17 +24,17 @@ DEFAULT_OPTIONS = ReadOptions()
 def read_images(
     rows: Iterable[Mapping[str, str]],
     options: ReadOptions = DEFAULT_OPTIONS,
-    counts: ReadCounts | None = None,
+    counts: Counter[str] | None = None,
 ) -> Iterator[ReadImage]:
     """Read a shard's rows (of Listing) in order; what cannot be read is yielded with its error, nothing is
     raised.
 
     An archive yields its good members, then one error with `archive_level` where it is INCOMPLETE, CORRUPT,
     EMPTY, UNSUPPORTED, NOT_FOUND, READ_FAILED or TIMED_OUT as a whole. `counts` is counted up with what
-    archives held beside pictures, and with files whose bytes show that they are litter: those are no inputs. Passing
+    archives held beside pictures (OTHER), and with members and files that are LITTER: those are no inputs. Passing
     failures are tried again, an archive from the byte where it failed.
     """
-    counts = counts if counts is not None else ReadCounts()
+    counts = counts if counts is not None else Counter()
     rows = list(rows)
     skipped = {row["uri"] for row in rows if row["kind"] == SKIP}
     for image in _read_rows((row for row in rows if row["kind"] != SKIP), options, counts):
@@ -41,7 +42,7 @@ def read_images(
             yield image
 
 
-def _read_rows(rows: Iterable[Mapping[str, str]], options: ReadOptions, counts: ReadCounts) -> Iterator[ReadImage]:
+def _read_rows(rows: Iterable[Mapping[str, str]], options: ReadOptions, counts: Counter[str]) -> Iterator[ReadImage]:
     for row in rows:
         image_id, uri = row["image_id"], row["uri"]
         if row["kind"] == ERROR:
@@ -51,7 +52,7 @@ def _read_rows(rows: Iterable[Mapping[str, str]], options: ReadOptions, counts: 
         else:
             image = _read_file(image_id, uri, options)
             if image.data is not None and image.data.startswith(names.APPLE_DOUBLE):
-                counts.litter += 1
+                counts[LITTER] += 1
             else:
                 yield image
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from vsalign.errors import ConfigurationError, InputError, Reason
@@ -43,15 +44,10 @@ class ReadOptions:
         return Retry(self.retries, self.backoff)
 
 
-@dataclass
-class ReadCounts:
-    """What reading skipped; hand one in to have it counted up."""
-
-    litter: int = 0
-    """Members that systems leave behind (__MACOSX/, ._a.jpg, .DS_Store...), and files like them by their bytes."""
-
-    other: int = 0
-    """Members whose extension promises no picture (.txt, .json, .cls...)."""
+LITTER = "litter"
+"""Counted: members that systems leave behind (__MACOSX/, ._a.jpg, .DS_Store...), and files like them by their bytes."""
+OTHER = "other"
+"""Counted: members whose extension promises no picture (.txt, .json, .cls...)."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class Members:
 
     archive_id: str
     archive_uri: str
-    counts: ReadCounts
+    counts: Counter[str]
     _seen: SeenNames = field(default_factory=SeenNames)
     _number: int = 0
 
@@ -102,12 +98,12 @@ class Members:
         uri = f"{self.archive_uri}!/{names.escape(path if path is not None else name)}"
         kind = Kind.PICTURE if every_name_is_a_picture else names.kind_of_name(path or name.replace("\\", "/"))
         if kind is Kind.LITTER:
-            self.counts.litter += 1
+            self.counts[LITTER] += 1
             return None
         if path is None:
             return failed(image_id, uri, Reason.UNSAFE_PATH, "the member's name leads out of the archive")
         if kind is Kind.OTHER:
-            self.counts.other += 1
+            self.counts[OTHER] += 1
             return None
         before = self._seen.add(path, "", self._number)
         if before is not None:
@@ -123,7 +119,7 @@ class Members:
     def filled(self, member: ReadImage, data: bytes) -> ReadImage | None:
         """The admitted member with its bytes; None where they show that it is litter."""
         if data.startswith(APPLE_DOUBLE):
-            self.counts.litter += 1
+            self.counts[LITTER] += 1
             return None
         return ReadImage(member.image_id, member.uri, data)
 
