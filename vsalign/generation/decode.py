@@ -77,10 +77,11 @@ class Open(NamedTuple):
 def beam_search(model: DescriberNetwork, context: Context, described: Tensor, options: DecodeOptions) -> Sentences:
     """The best sentence that beam search finds for each view: context of `model.encode`, described (B,).
 
-    PAD, START and UNK are never generated. At each step the `beam` best continuations of all hypotheses are kept; END
-    finishes a sentence where it is among them, so that a beam of 1 is the argmax. Log-probabilities only fall, so a
-    view is done when its best finished sentence is at least as good as any open one may become; where that is not
-    reached with max_words words, the best open one is given, finished = false.
+    PAD, START and UNK are never generated, and a sentence has a word where there is any to say. At each step the `beam`
+    best continuations of all hypotheses are kept; END finishes a sentence where it is among them, so that a beam of 1
+    is the argmax. Log-probabilities only fall, so a view is done when its best finished sentence is at least as good as
+    any open one may become; where that is not reached with max_words words, the best open one is given, finished =
+    false.
     With beam >= vocabulary ** max_words the search is exhaustive.
     """
     return best_of(n_best(model, context, described, options, 1))
@@ -137,6 +138,8 @@ def continuations(
     values, words = greatest(logits, options.beam)
     total = (base[..., None] + values).flatten(1)
     grown, index = total.topk(min(options.beam, total.shape[1]), dim=1)
+    if not opened.history.shape[2]:
+        ended = ended.masked_fill(grown[:, :1] > -torch.inf, -torch.inf)
     return ended, grown, index // values.shape[2], words.flatten(1).gather(1, index)
 
 

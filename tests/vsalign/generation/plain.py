@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -71,6 +73,10 @@ class Following:
     def real_words(self) -> list[int]:
         return [word for word in range(self.model.vocabulary_size) if word not in SPECIAL]
 
+    def may_follow(self, words: Sequence[int]) -> list[int]:
+        """The same with END, which no sentence begins with."""
+        return [*([END] if words else []), *self.real_words()]
+
 
 Found = tuple[list[int], float, bool]
 
@@ -80,7 +86,7 @@ def greedy(model: DescriberNetwork, image: Tensor, max_words: int) -> Found:
     following, words, total = Following(model, image), [], 0.0
     for _ in range(max_words + 1):
         following_words = following(tuple(words))
-        word = max([END, *following.real_words()], key=following_words.__getitem__)
+        word = max(following.may_follow(words), key=following_words.__getitem__)
         if word == END:
             return words, total + following_words[END], True
         if len(words) == max_words:

@@ -20,7 +20,7 @@ def exhaustive(model: DescriberNetwork, image: Tensor, max_words: int) -> Found:
     """The best of all sentences; unfinished where some continuation of max_words words is better than all of them."""
     following = Following(model, image)
     prefixes = [list(itertools.product(following.real_words(), repeat=n)) for n in range(max_words + 2)]
-    ended = {words: following.log_prob((*words, END)) for n in range(max_words + 1) for words in prefixes[n]}
+    ended = {words: following.log_prob((*words, END)) for n in range(1, max_words + 1) for words in prefixes[n]}
     best = max(ended, key=ended.__getitem__)
     if ended[best] >= max(map(following.log_prob, prefixes[max_words + 1])):
         return list(best), ended[best], True
@@ -38,7 +38,7 @@ def beam_by_beam(model: DescriberNetwork, image: Tensor, beam: int, max_words: i
             (
                 (log_prob + following(words)[word], (*words, word))
                 for log_prob, words in hypotheses
-                for word in [END, *following.real_words()]
+                for word in following.may_follow(words)
             ),
             reverse=True,
         )
@@ -140,10 +140,12 @@ def test_one_word_said_for_ever_ends_at_max_words() -> None:
     assert search(model, feature(0), 4, 6) == [([6] * 6, pytest.approx(0, abs=1e-3), False)]
 
 
-def test_a_sentence_may_be_empty() -> None:
+@pytest.mark.parametrize("beam", [1, 4])
+def test_a_sentence_has_a_word_however_likely_its_end_is(beam: int) -> None:
     model = network(9, 1, 60.0)
 
-    assert search(model, feature(0), 4, 6) == [([], pytest.approx(0, abs=1e-3), True)]
+    ((words, log_prob, finished),) = search(model, feature(0), beam, 6)
+    assert len(words) == 1 and log_prob < -50 and finished
 
 
 @pytest.mark.parametrize("beam", [1, 2, 7])

@@ -75,6 +75,8 @@ def argmax_sentence(model: MRNN, feature: np.ndarray, max_words: int) -> tuple[s
         step[[0, START, UNK]] = -torch.inf
         if len(words) == max_words:
             return " ".join(words), total + step[END].item()
+        if not words:
+            step[END] = -torch.inf
         word = int(step.argmax())
         total += step[word].item()
         if word == END:

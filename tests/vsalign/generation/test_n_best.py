@@ -23,7 +23,7 @@ def test_the_n_best_are_the_best_of_all_sentences_in_order(power: float) -> None
     for seed, end in MODELS[::4]:
         model = network(seed=seed, end=end)
         following = Following(model, feature(seed))
-        words = [list(itertools.product(following.real_words(), repeat=n)) for n in range(max_words + 1)]
+        words = [list(itertools.product(following.real_words(), repeat=n)) for n in range(1, max_words + 1)]
         every = [(following.log_prob((*each, END)), list(each)) for of_length in words for each in of_length]
         every.sort(key=lambda found: -found[0] / (len(found[1]) + 1) ** power)
         options = DecodeOptions(100, max_words, power)
