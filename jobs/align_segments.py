@@ -6,7 +6,7 @@ python -m jobs.align_segments --regions URL --captions URL --model DIR --output 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from jobs.inputs import everywhere, load_recorded, model_facts, open_table
@@ -45,7 +45,7 @@ class Options(Placing, ShardOptions):
 
 
 @dataclass(frozen=True)
-class AlignedPairs:
+class AlignedPairs(Maker):
     """What commits a shard of segments; pairs are our own tables' rows, so that none is at fault by itself."""
 
     output: Output
@@ -56,10 +56,6 @@ class AlignedPairs:
         """Commit it."""
         rows, writer = self.output.read_plan(task), self.output.open_shard(task)
         return Made(annotate_shard(rows, self.regions, self.annotator, writer))
-
-    def one_by_one(self, task: ShardTask) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Nothing is tried."""
-        return iter(())
 
 
 @dataclass(frozen=True)

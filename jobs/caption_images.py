@@ -18,7 +18,7 @@ from typing import Any
 from jobs.described_inputs import Described, DescribedInput, OpenInput, Pictures, Plan, RegionsOfTable, Rows
 from jobs.duplicates import copies_last, deduplicated
 from jobs.inputs import everywhere, load_recorded, model_facts
-from jobs.quarantine import Lost, Made
+from jobs.quarantine import Lost, Made, Maker
 from jobs.shards import ShardOptions, make_shards
 from vsalign import tables
 from vsalign.checkpoint import LoadedModel
@@ -32,8 +32,8 @@ from vsalign.images.options import PictureOptions
 from vsalign.options import parse
 from vsalign.photograph import model_folders, require_same_extractor, together
 from vsalign.regions import ExtractorFiles
-from vsalign.regions.extract import Extracted, ExtractOptions
-from vsalign.storage import Output, ShardTask, TableReader, begin
+from vsalign.regions.extract import Extracted, ExtractOptions, RegionsShard
+from vsalign.storage import Output, ShardTask, Stage, TableReader, begin, follow
 
 PROG = "python -m jobs.caption_images"
 STAGE = "caption_images"
@@ -62,6 +62,9 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
     dedup: bool = False
     """Describe pictures of equal bytes once, and give all of them that row: all are read before, to be hashed into the
     table OUTPUT-hashes."""
+    keep_regions: str = ""
+    """Folder or URL of a regions table that is written beside, of the features that the descriptions are made from;
+    empty: none."""
     refresh: bool = False
     """List --images again, and describe also what was not there when the table was planned."""
     batch_size: int = 16
@@ -80,6 +83,8 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
             raise ConfigurationError("say what to describe by --images or by --regions, and not by both")
         if self.regions and self.extractor != ExtractorFiles():
             raise ConfigurationError("--extractor.… options are for --images: a regions table has features")
+        if self.keep_regions and self.regions:
+            raise ConfigurationError("--keep-regions is for --images: --regions is such a table already")
         if self.dedup and (self.regions or self.refresh):
             raise ConfigurationError("--dedup is for --images, all at once: leave out --regions and --refresh")
         if self.refresh and self.regions:
@@ -168,22 +173,25 @@ class CaptionShards:
     models: Models
     options: DescribeOptions
     batch_size: int
+    kept: Output | None
+    """The regions table beside."""
 
     def load(self) -> CaptionMaker:
         """Load the models and the extractor."""
         whole, regions = self.models.load(self.output.configuration)
         describer = Describer((whole.model, whole.vocabulary), (regions.model, regions.vocabulary), self.options)
-        return CaptionMaker(self.output, self.described.open(), describer, self.batch_size)
+        return CaptionMaker(self.output, self.described.open(), describer, self.batch_size, self.kept)
 
 
 @dataclass(frozen=True)
-class CaptionMaker:
+class CaptionMaker(Maker):
     """The same with what it needs loaded."""
 
     output: Output
     described: OpenInput
     describer: Describer
     batch_size: int
+    kept: Output | None
 
     def __call__(self, task: ShardTask, lost: Lost) -> Made:
         """Commit a shard of descriptions."""
@@ -195,6 +203,8 @@ class CaptionMaker:
             return rows
 
         images = self.described.regions(self.output.read_plan(task), writer, lost)
+        if self.kept:
+            images = _kept(images, RegionsShard(self.kept.open_shard(task), self.batch_size))
         result = describe_shard(images, describe, self.batch_size, writer)
         return Made(result, *next(iter(said.most_common(1)), ("", 0)))
 
@@ -207,6 +217,14 @@ class CaptionMaker:
         for each in regions():
             if isinstance(each, Extracted):
                 self.describer.describe([in_float16(each)])
+
+
+def _kept(images: Described, shard: RegionsShard) -> Described:
+    """The same, in a shard of the regions table too: that is committed before the descriptions of the last batch."""
+    for image in images:
+        shard.add(image)
+        yield image
+    shard.commit()
 
 
 def caption_images(argv: Sequence[str] | None = None) -> int:
@@ -237,11 +255,30 @@ def caption_images(argv: Sequence[str] | None = None) -> int:
     how = {"overwrite": options.overwrite, "refresh": options.refresh}
     listed = partial(options.planned, plan, output.url)
     stage = begin(output, listed, plan.schema, plan.counts, **how)
-    work = CaptionShards(output, plan.described, models, options.describing, options.batch_size)
-    status = make_shards(stage, work, options, "images", partial(copies_last, stage, work))
+    beside = [_regions_beside(stage, options, trained)] if options.keep_regions else []
+    kept = beside[0].output if beside else None
+    work = CaptionShards(output, plan.described, models, options.describing, options.batch_size, kept)
+    status = make_shards(stage, work, options, "images", partial(copies_last, [stage, *beside], work), beside)
     for line in export(TableReader(output.url, "descriptions"), options.export):
         print(line)
     return status
+
+
+def _regions_beside(stage: Stage, options: Options, trained: LoadedModel) -> Stage:
+    """The regions table of the same plan."""
+    about_models = {"model", "region_model", "ensemble", *asdict(options.describing)}
+    made_with = stage.output.configuration
+    output = Output(
+        url=everywhere(options.keep_regions, "--keep-regions"),
+        table="regions",
+        schema=tables.regions_schema(trained.extractor["dim"]),
+        stage=STAGE,
+        configuration={name: value for name, value in made_with.items() if name not in about_models},
+        properties={"extractor": trained.extractor},
+    )
+    beside = Stage(output, overwrite=options.overwrite)
+    follow(beside, stage)
+    return beside
 
 
 def main(argv: Sequence[str] | None = None) -> int:

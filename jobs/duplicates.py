@@ -7,25 +7,28 @@ first of equals stands where it stood, the others in shards of copies, which are
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from jobs.quarantine import PULSE, Lost, Made
+from jobs.quarantine import PULSE, Lost, Made, Maker
 from jobs.shards import ShardOptions, ShardWork, Waves, make_shards
 from vsalign import tables
+from vsalign.errors import InputError
 from vsalign.images import IMAGE_PLAN, Listing, ReadOptions, read_images
 from vsalign.images.duplicates import content_hash, copies_of, original_of, planned_without
-from vsalign.storage import Folder, Output, ShardTask, Stage, TableReader, begin
+from vsalign.storage import Folder, Output, ShardResult, ShardTask, Stage, TableReader, begin
 
 STAGE = "hash_images"
 SUFFIX = "-hashes"
 
+Row = dict[str, Any]
+
 
 @dataclass(frozen=True)
-class HashShards:
+class HashShards(Maker):
     """What an actor does: the bytes of one shard's pictures into a shard of hashes."""
 
     output: Output
@@ -41,66 +44,68 @@ class HashShards:
         for image in read_images(self.output.read_plan(task), self.reading, writer.counts):
             PULSE.beat()
             inputs += not image.archive_level
-            if image.error is not None or image.data is None:
-                reason, message = (image.error.reason, image.error.message) if image.error else ("EMPTY", image.uri)
-                row = tables.error_row(image.uri, STAGE, reason, message)  # type: ignore[arg-type]
+            try:
+                data = image.content()
+            except InputError as error:
+                row = tables.error_row(image.uri, STAGE, error.reason, error.message)
                 writer.add_error(row, archive_level=image.archive_level)
                 continue
-            known = {"image_id": image.image_id, "uri": image.uri, "bytes": len(image.data)}
-            writer.write([{**known, "content_hash": content_hash(image.data)}])
+            known = {"image_id": image.image_id, "uri": image.uri, "bytes": len(data)}
+            writer.write([{**known, "content_hash": content_hash(data)}])
         return Made(writer.commit(inputs))
-
-    def one_by_one(self, task: ShardTask) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Nothing is tried: bytes are read and not looked at."""
-        return iter(())
 
 
 @dataclass(frozen=True)
-class CopyShards:
-    """What an actor does: a shard of copies, whose originals are committed."""
+class CopyShards(Maker):
+    """What an actor does: a shard of copies, whose originals are committed, of tables of one plan."""
 
-    output: Output
+    outputs: Sequence[Output]
 
     def load(self) -> CopyShards:
         """Nothing is needed."""
         return self
 
     def __call__(self, task: ShardTask, lost: Lost) -> Made:
-        """Commit a shard: each row, or error, of an original under the copy's own names."""
-        writer, plan = self.output.open_shard(task), self.output.read_plan(task)
+        """Commit a shard of each table, the first one's last: it says whether the shard is done."""
+        plan = self.outputs[0].read_plan(task)
         wanted: dict[int, set[str]] = defaultdict(set)
         for row in plan:
             uri, shard = original_of(row)
             wanted[shard].add(uri)
-        rows: dict[str, dict[str, Any]] = {}
-        errors: dict[str, dict[str, Any]] = {}
-        for shard, uris in wanted.items():
-            found, failed = self._originals(shard)
-            rows |= {row["uri"]: row for row in found if row["uri"] in uris}
-            errors |= {row["uri"]: row for row in failed if row["uri"] in uris}
-        for row in plan:
-            of, _ = original_of(row)
-            if of in rows:
-                writer.write([{**rows[of], "image_id": row["image_id"], "uri": row["uri"]}])
-            else:
-                error = errors[of]
-                message = error["message"].replace(of, row["uri"])
-                writer.add_error({**error, "uri": row["uri"], "message": message})
-        return Made(writer.commit(len(plan)))
+        for output in reversed(self.outputs):
+            made = Made(_copied(output, task, plan, wanted))
+        return made
 
-    def _originals(self, shard: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The rows and the errors of a committed shard."""
-        folder, result = Folder(self.output.url), self.output.committed(shard)
-        with folder.open(result.file) as file:
-            rows = pq.read_table(file).to_pylist()
-        if not result.errors_file:
-            return rows, []
-        with folder.open(result.errors_file) as file:
-            return rows, pq.read_table(file).to_pylist()
 
-    def one_by_one(self, task: ShardTask) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Nothing is tried."""
-        return iter(())
+def _copied(output: Output, task: ShardTask, plan: Sequence[Row], wanted: Mapping[int, set[str]]) -> ShardResult:
+    """Commit each row, or error, of an original under the copy's own names; wanted: the originals' URIs by shard."""
+    writer = output.open_shard(task)
+    rows: dict[str, Row] = {}
+    errors: dict[str, Row] = {}
+    for shard, uris in wanted.items():
+        found, failed = _originals(output, shard)
+        rows |= {row["uri"]: row for row in found if row["uri"] in uris}
+        errors |= {row["uri"]: row for row in failed if row["uri"] in uris}
+    for row in plan:
+        of, _ = original_of(row)
+        if of in rows:
+            writer.write([{**rows[of], "image_id": row["image_id"], "uri": row["uri"]}])
+        else:
+            error = errors[of]
+            message = error["message"].replace(of, row["uri"])
+            writer.add_error({**error, "uri": row["uri"], "message": message})
+    return writer.commit(len(plan))
+
+
+def _originals(output: Output, shard: int) -> tuple[list[Row], list[Row]]:
+    """The rows and the errors of a committed shard."""
+    folder, result = Folder(output.url), output.committed(shard)
+    with folder.open(result.file) as file:
+        rows = pq.read_table(file).to_pylist()
+    if not result.errors_file:
+        return rows, []
+    with folder.open(result.errors_file) as file:
+        return rows, pq.read_table(file).to_pylist()
 
 
 def deduplicated(
@@ -115,8 +120,8 @@ def deduplicated(
     yield from planned_without(shards, copies_of(TableReader(output.url, "hashes")), counts)
 
 
-def copies_last(stage: Stage, work: ShardWork, tasks: list[ShardTask]) -> Waves:
-    """The shards to make, those of copies behind the rest, which they are made from."""
-    first_copy = len(stage.tasks()) - stage.plan_counts().get("copy_shards", 0)
+def copies_last(stages: Sequence[Stage], work: ShardWork, tasks: list[ShardTask]) -> Waves:
+    """The shards to make of tables of one plan, those of copies behind the rest, which they are made from."""
+    first_copy = len(stages[0].tasks()) - stages[0].plan_counts().get("copy_shards", 0)
     own, copies = ([task for task in tasks if (task.shard >= first_copy) == copy] for copy in (False, True))
-    return [(work, own), (CopyShards(stage.output), copies)]
+    return [(work, own), (CopyShards([stage.output for stage in stages]), copies)]

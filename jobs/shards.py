@@ -18,7 +18,7 @@ from jobs.watching import Monotony, require_few_errors, ticking
 from vsalign import errors, progress
 from vsalign.allocator import keep_freed_memory
 from vsalign.errors import ConfigurationError, InputError, RunStopped, StoreError, VsalignError
-from vsalign.storage import ShardTask, Stage
+from vsalign.storage import ShardTask, Stage, pending_together
 from vsalign.storage.layout import MANIFEST
 
 STOPPED_WORD = "RunStopped"
@@ -175,15 +175,18 @@ def make_shards(
     options: ShardOptions,
     unit: str,
     waves: Callable[[list[ShardTask]], Waves] | None = None,
+    beside: Sequence[Stage] = (),
 ) -> int:
     """Commit what is pending of a planned table, finish it, and print the last screen; returns the exit status.
 
-    waves: of the shards that are left, where not all are `work`'s. Raises what an actor found to be a person's mistake,
+    waves: of the shards that are left, where not all are `work`'s. beside: tables of the same plan whose shards `work`
+    commits too, before this one's. Raises what an actor found to be a person's mistake,
     and RunStopped where actors died or failed: what is committed stands.
     """
-    tasks = stage.pending()
+    stages = [stage, *beside]
+    tasks = pending_together(stages)
     name = stage.output.stage
-    if not tasks and stage.folder.exists(MANIFEST):
+    if not tasks and all(each.folder.exists(MANIFEST) for each in stages):
         return _report(stage, f"{name}: the table was complete, nothing was done", unit, None)
     already = stage.inputs_done(tasks)
     if tasks:
@@ -201,6 +204,8 @@ def make_shards(
                 shown.add(done["inputs"], done["errors"])
                 monotony.add(done)
                 require_few_errors(options.max_error_share, shown.done - already, shown.errors, unit)
+    for each in beside:
+        print(f"{each.output.table}: {each.finish().rows:,} rows in {each.output.url}")
     return _report(stage, f"{name} finished", unit, already, shown.cost if tasks else None)
 
 

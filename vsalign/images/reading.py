@@ -66,6 +66,12 @@ class ReadImage:
     content_hash: str = ""
     """BLAKE2b of `data`, 128 bits, in hexadecimal digits, where it was taken."""
 
+    def content(self) -> bytes:
+        """Its bytes; raises its InputError, or one (EMPTY) where it has neither."""
+        if self.error is not None or self.data is None:
+            raise self.error or InputError(Reason.EMPTY, f"{self.uri}: no bytes", self.uri)
+        return self.data
+
 
 def failed(image_id: str, uri: str, reason: Reason, text: str, *, archive_level: bool = False) -> ReadImage:
     """A ReadImage with an error whose message begins with the URI."""

@@ -83,9 +83,7 @@ def extract_images(
     decode = decode or (lambda data, uri: decode_sized(data, uri, decode_options))
 
     def prepare(image: ReadImage) -> Prepared:
-        if image.error is not None or image.data is None:
-            raise image.error or InputError(Reason.EMPTY, f"{image.uri}: no bytes", image.uri)
-        return extractor.prepare(image.image_id, *decode(image.data, image.uri))
+        return extractor.prepare(image.image_id, *decode(image.content(), image.uri))
 
     batch: _Batch = []
     under_way: deque[tuple[_Batch, Future[list[Regions | None]]]] = deque()
@@ -171,6 +169,44 @@ def _extracted(
             yield Extracted(image.image_id, image.uri, prepared.width, prepared.height, regions, image.content_hash)
 
 
+class RegionsShard:
+    """A shard of the regions table in the making, from what extract_images yields."""
+
+    def __init__(self, writer: ShardWriter, batch_size: int) -> None:
+        self._writer, self._batch_size, self._inputs = writer, batch_size, 0
+        self._found: list[Extracted] = []
+
+    def add(self, result: Extracted | tuple[ReadImage, InputError]) -> InputError | None:
+        """Take a picture's regions, or its error; returns that, or the one that its features are."""
+        if not isinstance(result, Extracted):
+            image, failure = result
+            self._inputs += not image.archive_level
+            return self._failed(image.uri, failure, image.archive_level)
+        self._inputs += 1
+        try:
+            self._found.append(_in_float16(result))
+        except InputError as error:
+            return self._failed(result.uri, error)
+        if len(self._found) == self._batch_size:
+            self._write()
+        return None
+
+    def commit(self) -> ShardResult:
+        """Publish the shard, as ShardWriter.commit."""
+        self._write()
+        return self._writer.commit(self._inputs)
+
+    def _failed(self, uri: str, error: InputError, archive_level: bool = False) -> InputError:
+        row = tables.error_row(uri, self._writer.output.stage, error.reason, error.message)
+        self._writer.add_error(row, archive_level=archive_level)
+        return error
+
+    def _write(self) -> None:
+        if self._found:
+            self._writer.write(regions_batch(self._found))
+            self._found = []
+
+
 def extract_shard(
     images: Iterable[ReadImage], extractor: RegionExtractor, options: ExtractOptions, writer: ShardWriter
 ) -> ShardResult:
@@ -178,33 +214,12 @@ def extract_shard(
 
     Raises VsalignError at the first input that cannot be used, where `options` says to stop.
     """
-    inputs = 0
-    found: list[Extracted] = []
-
-    def failed(uri: str, error: InputError, archive_level: bool = False) -> None:
-        if options.on_error == "stop":
-            raise VsalignError(f"{error.reason}: {error.message} (--on-error stop)")
-        writer.add_error(
-            tables.error_row(uri, writer.output.stage, error.reason, error.message), archive_level=archive_level
-        )
-
+    shard = RegionsShard(writer, options.batch_size)
     for result in extract_images(images, extractor, options):
-        if isinstance(result, Extracted):
-            inputs += 1
-            try:
-                found.append(_in_float16(result))
-            except InputError as error:
-                failed(result.uri, error)
-            if len(found) == options.batch_size:
-                writer.write(regions_batch(found))
-                found = []
-        else:
-            image, failure = result
-            inputs += not image.archive_level
-            failed(image.uri, failure, image.archive_level)
-    if found:
-        writer.write(regions_batch(found))
-    return writer.commit(inputs)
+        error = shard.add(result)
+        if error is not None and options.on_error == "stop":
+            raise VsalignError(f"{error.reason}: {error.message} (--on-error stop)")
+    return shard.commit()
 
 
 def _in_float16(extracted: Extracted) -> Extracted:

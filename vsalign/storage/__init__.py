@@ -4,6 +4,19 @@ from vsalign.storage.beginning import begin
 from vsalign.storage.folder import Folder
 from vsalign.storage.reader import TableReader
 from vsalign.storage.shards import Output, ShardResult, ShardTask, ShardWriter
+from vsalign.storage.siblings import follow, pending_together
 from vsalign.storage.stage import Stage, Summary
 
-__all__ = ["Folder", "Output", "ShardResult", "ShardTask", "ShardWriter", "Stage", "Summary", "TableReader", "begin"]
+__all__ = [
+    "Folder",
+    "Output",
+    "ShardResult",
+    "ShardTask",
+    "ShardWriter",
+    "Stage",
+    "Summary",
+    "TableReader",
+    "begin",
+    "follow",
+    "pending_together",
+]

@@ -86,7 +86,7 @@ class Stage:
 
         The manifest goes first: with new shards to be made the table is not complete.
         """
-        held = self._plan()
+        held = self.held_plan()
         files = [(name, number) for name, number in held["files"]]
         known = known_inputs(self.folder, (name for name, _ in files))
         plan = self._planned(files, new_shards(shards, known), schema, counts)
@@ -163,7 +163,7 @@ class Stage:
             self._done_before, self._rows_before = before, rows_before
             if missing:
                 raise IncompleteTableError(
-                    f"{len(missing)} of {self._plan()['shards']} shards of {self.output.url} are not committed "
+                    f"{len(missing)} of {self.held_plan()['shards']} shards of {self.output.url} are not committed "
                     f"(the first is shard {missing[0].shard}): run the same command again to make what is missing"
                 )
             summary = self._summary()
@@ -178,16 +178,17 @@ class Stage:
 
     def plan_counts(self) -> dict[str, int]:
         """What was counted when the inputs were listed."""
-        counts: dict[str, int] = self._plan()["counts"]
+        counts: dict[str, int] = self.held_plan()["counts"]
         return counts
 
-    def _plan(self) -> dict[str, Any]:
+    def held_plan(self) -> dict[str, Any]:
+        """The plan file: shards, files (name, shards) and counts; raises TableError where it is absent or damaged."""
         return read_json(self.folder, PLAN, "shards", "files", "counts")
 
     def tasks(self) -> list[ShardTask]:
         """All shards of the plan, in their first generation."""
         tasks: list[ShardTask] = []
-        for name, shards in self._plan()["files"]:
+        for name, shards in self.held_plan()["files"]:
             tasks += [ShardTask(len(tasks) + i, name, i) for i in range(shards)]
         return tasks
 
@@ -206,7 +207,7 @@ class Stage:
     def _summary(self) -> Summary:
         results = self.done.values()
         errors, archive_errors = Counter[str](), Counter[str]()
-        counts = Counter[str](self._plan()["counts"])
+        counts = Counter[str](self.held_plan()["counts"])
         for result in results:
             errors.update(result.errors)
             archive_errors.update(result.archive_errors)
@@ -263,7 +264,7 @@ class Stage:
 
         A newer generation is left alone: a run beside this one may be about to name it.
         """
-        planned = {name for name, _ in self._plan()["files"]}
+        planned = {name for name, _ in self.held_plan()["files"]}
         for name in self.folder.names():
             if is_temporary(name) or self._replaced(name) or (PLANNED.fullmatch(name) and name not in planned):
                 self.folder.remove(name)
