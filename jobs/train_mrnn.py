@@ -33,9 +33,10 @@ class Options(DescriberTraining, TrainOptions):
     """Captions table of the same pictures."""
     segments: str = ""
     """Segments table of the same captions: regions with their inferred phrases are learned too."""
-    recipe: Literal["attention", "cider", "mrnn"] = "attention"
+    recipe: Literal["attention", "cider", "mrnn", "regions"] = "attention"
     """What stands for the options that are not given. mrnn: the paper's equations and optimiser, the defaults named
-    here. attention: what describes best. cider: a second training, of a model that --start names, by CIDEr-D."""
+    here. attention: what describes whole images best. cider: a second training, of a model that --start names, by
+    CIDEr-D. regions: what describes regions best, from --segments alone."""
 
     def __post_init__(self) -> None:
         DescriberTraining.__post_init__(self)

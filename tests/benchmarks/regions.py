@@ -20,6 +20,10 @@ from tests.benchmarks.describe import METRICS
 from tests.benchmarks.record import Measured, write_record
 
 
+LENGTHS = ["--min-phrase", "2", "--max-phrase", "6"]
+"""Of the recipe: the nearest neighbour copies phrases of the same lengths."""
+
+
 def true_regions(asked: argparse.Namespace, work: Path) -> str:
     """The regions table of the split's true boxes."""
     boxes, listed, table = work / f"{asked.split}.json", work / f"{asked.split}.txt", str(work / f"{asked.split}-boxes")
@@ -45,6 +49,7 @@ def main() -> None:
     parser.add_argument("--captions", required=True, help="their captions table, with the splits train, tune, dev")
     parser.add_argument("--truth", required=True, help="Flickr30k Entities' annotations.zip")
     parser.add_argument("--alignment", required=True, help="the alignment model that infers the phrases")
+    parser.add_argument("--beta", default="0.05", help="of the segments: the larger, the longer the phrases")
     parser.add_argument("--full-image-model", required=True, help="a describer that was trained on whole images")
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--length-norm", type=float, default=0.5)
@@ -56,14 +61,14 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     tables = ["--regions", asked.regions, "--captions", asked.captions]
     segments, model, boxes = str(work / "segments"), str(work / "model"), true_regions(asked, work)
-    run("jobs.align_segments", *tables, "--model", asked.alignment, "--splits", "train", "tune", "--output", segments)
-    learned = ["--segments", segments, "--no-whole-images", "--output", model]
-    run("jobs.train_mrnn", *tables, *learned, *options)
+    run("jobs.align_segments", *tables, "--model", asked.alignment, "--splits", "train", "tune", "--beta", asked.beta,
+        "--output", segments)  # fmt: skip
+    run("jobs.train_mrnn", *tables, "--recipe", "regions", "--segments", segments, "--output", model, *options)
     measured = ["evaluate", "regions", *truth_of(asked), "--split", asked.split]
     figures: dict[str, Measured] = {}
     for name, described in (("region_model", model), ("full_image_model", asked.full_image_model),
                             ("nearest_neighbour", "")):  # fmt: skip
-        source = ["--regions", boxes, "--train-regions", asked.regions, "--segments", segments]
+        source = ["--regions", boxes, "--train-regions", asked.regions, "--segments", segments, *LENGTHS]
         if described:
             said = str(work / f"{asked.split}-{name}")
             decode = ["--region-beam", str(asked.beam), "--decode.length-norm", str(asked.length_norm)]
