@@ -17,11 +17,14 @@ from jobs.session import RayOptions, session
 from jobs.watching import Monotony, require_few_errors, ticking
 from vsalign import errors, progress
 from vsalign.allocator import keep_freed_memory
+from vsalign.chunks import chunks
 from vsalign.errors import ConfigurationError, InputError, RunStopped, StoreError, VsalignError
 from vsalign.storage import ShardTask, Stage, pending_together
 from vsalign.storage.layout import MANIFEST
 
 STOPPED_WORD = "RunStopped"
+SHARDS_AT_ONCE = 10_000
+"""What Ray Data is given at most: its driver holds a block for each, and so the memory of a run has a bound."""
 
 
 class ShardWork(Protocol):
@@ -180,8 +183,8 @@ def make_shards(
     """Commit what is pending of a planned table, finish it, and print the last screen; returns the exit status.
 
     waves: of the shards that are left, where not all are `work`'s. beside: tables of the same plan whose shards `work`
-    commits too, before this one's. Raises what an actor found to be a person's mistake,
-    and RunStopped where actors died or failed: what is committed stands.
+    commits too, before this one's. Raises what an actor found to be a person's mistake, and RunStopped where actors
+    died or failed: what is committed stands.
     """
     stages = [stage, *beside]
     tasks = pending_together(stages)
@@ -196,7 +199,9 @@ def make_shards(
         with session(options, options.cpus_per_actor * max(1, options.actors)), ticking(shown):
             left = waves(tasks) if waves else [(work, tasks)]
             for done in itertools.chain.from_iterable(
-                _results(some, own, options, shown, name) for own, some in left if some
+                _results(some, own, options, shown, name)
+                for own, every in left
+                for some in chunks(every, SHARDS_AT_ONCE)
             ):
                 if done["failure"]:
                     kind = RunStopped if done["failure"] == STOPPED_WORD else getattr(errors, done["failure"])

@@ -9,11 +9,10 @@ import argparse
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.quarantine import Lost, Made
+from jobs.quarantine import Lost, Made, Maker
 from jobs.shards import ShardOptions, make_shards
 from tests.benchmarks.record import write_record
 from vsalign import tables
@@ -25,7 +24,7 @@ ROWS = 256
 
 
 @dataclass(frozen=True)
-class Nothing:
+class Nothing(Maker):
     """Commits a shard of errors alone, which is the cheapest."""
 
     output: Output
@@ -35,9 +34,6 @@ class Nothing:
 
     def __call__(self, task: ShardTask, lost: Lost) -> Made:
         return Made(self.output.open_shard(task).commit(0))
-
-    def one_by_one(self, task: ShardTask) -> Iterator[tuple[str, Callable[[], None]]]:
-        return iter(())
 
 
 def peak_mb() -> float:

@@ -19,7 +19,6 @@ from tests.benchmarks.alignment import run
 from tests.benchmarks.describe import METRICS
 from tests.benchmarks.record import Measured, write_record
 
-
 LENGTHS = ["--min-phrase", "2", "--max-phrase", "6"]
 """Of the recipe: the nearest neighbour copies phrases of the same lengths."""
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -34,6 +34,8 @@ from vsalign.storage import Output, Stage, TableReader
 from vsalign.text import Vocabulary, tokenize
 
 REPOSITORY = Path(__file__).parents[2]
+LONG = bool(os.environ.get("VSALIGN_LONG"))
+"""Whether tests that repeat themselves do it as often as the issues ask for."""
 SCENES, PICTURES_A_SHARD = 48, 3
 SPLITS = {"train": 0.75, "tune": 0.125, "dev": 0.125}
 
@@ -200,19 +202,20 @@ def start() -> Iterator[Callable[..., Job]]:
 
 @dataclass
 class Cluster:
-    """A Ray cluster of two CPUs on this machine."""
+    """A Ray cluster on this machine."""
 
     head: subprocess.Popen[bytes]
     environment: dict[str, str]
     """In which a job finds it, as `ray job submit` makes it."""
     metrics: str
     """Where Prometheus would read."""
+    others: Sequence[subprocess.Popen[bytes]] = ()
+    """Its nodes beside the head."""
 
-    def workers(self, kind: str) -> list[int]:
-        """The process ids of its workers and actors of a kind."""
-        return [
-            pid for pid, command in family_of(self.head.pid).items() if command.startswith("ray::") and kind in command
-        ]
+    def workers(self, kind: str, node: int = 0) -> list[int]:
+        """The process ids of a node's workers and actors of a kind; 0: the head's."""
+        family = family_of([self.head, *self.others][node].pid)
+        return [pid for pid, command in family.items() if command.startswith("ray::") and kind in command]
 
 
 def free_port() -> int:
@@ -221,36 +224,49 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+@contextlib.contextmanager
+def ray_cluster(more_nodes: int = 0) -> Iterator[Cluster]:
+    """Nodes of two CPUs each on this machine, the head's and others, which ask for a token."""
+    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # short: Ray's sockets below it have at most 107 bytes
+    port, metrics = (free_port() for _ in range(2))
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": f"{random.getrandbits(128):032x}"}
+    head = ["--head", f"--port={port}", f"--metrics-export-port={metrics}", f"--temp-dir={folder}"]
+    nodes: list[subprocess.Popen[bytes]] = []
+    try:
+        for number in range(1 + more_nodes):
+            options = [f"--address=127.0.0.1:{port}"] if number else [*head, "--include-dashboard=false"]
+            nodes.append(_node(folder / f"{number}.log", token, options))
+        environment = {"RAY_ADDRESS": f"127.0.0.1:{port}", **token}
+        yield Cluster(nodes[0], environment, f"http://127.0.0.1:{metrics}/metrics", nodes[1:])
+    finally:
+        for node in nodes:
+            for pid in [node.pid, *family_of(node.pid)]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            node.wait(10)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _node(log: Path, token: dict[str, str], options: list[str]) -> subprocess.Popen[bytes]:
+    """A node of two CPUs, once it runs."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, "--num-cpus=2", "--disable-usage-stats"]
+    with open(log, "w") as said:
+        node = subprocess.Popen(
+            [*command, f"--object-store-memory={100 * 2**20}", "--block"],
+            cwd=REPOSITORY,
+            env={**os.environ, **token, "OMP_NUM_THREADS": "1", "RAY_metrics_report_interval_ms": "1000"},
+            stdout=said,
+            stderr=said,
+        )
+    until = time.monotonic() + 90
+    while "Ray runtime started" not in (text := log.read_text()):
+        assert node.poll() is None and time.monotonic() < until, text
+        time.sleep(0.2)
+    return node
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """Started once for all tests: a local Ray takes each job ten seconds and more."""
-    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # short: Ray's sockets below it have at most 107 bytes
-    port, metrics = (free_port() for _ in range(2))
-    address = f"127.0.0.1:{port}"
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": f"{random.getrandbits(128):032x}"}
-    options = [
-        "--head",
-        f"--port={port}",
-        "--num-cpus=2",
-        f"--metrics-export-port={metrics}",
-        f"--object-store-memory={100 * 2**20}",
-    ]
-    options += [f"--temp-dir={folder}", "--include-dashboard=false", "--disable-usage-stats", "--block"]
-    with open(folder / "head.log", "w") as log:
-        head = subprocess.Popen(
-            [sys.executable, "-m", "ray.scripts.scripts", "start", *options],
-            cwd=REPOSITORY,
-            env={**os.environ, **token, "OMP_NUM_THREADS": "1", "RAY_metrics_report_interval_ms": "1000"},
-            stdout=log,
-            stderr=log,
-        )
-    until = time.monotonic() + 90
-    while "Ray runtime started" not in (said := (folder / "head.log").read_text()):
-        assert head.poll() is None and time.monotonic() < until, said
-        time.sleep(0.2)
-    yield Cluster(head, {"RAY_ADDRESS": address, **token}, f"http://127.0.0.1:{metrics}/metrics")
-    for pid in [head.pid, *family_of(head.pid)]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    head.wait(10)
-    shutil.rmtree(folder, ignore_errors=True)
+    with ray_cluster() as started:
+        yield started

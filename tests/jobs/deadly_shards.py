@@ -17,6 +17,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from jobs import shards
 from jobs.quarantine import Lost, Made
 from jobs.shards import ShardOptions, make_shards
 from vsalign import tables
@@ -61,11 +62,10 @@ def harm(text: str) -> None:
 
 
 def main(url: str, inputs: Sequence[str]) -> int:
+    shards.SHARDS_AT_ONCE = 1  # Ray Data is begun again and again
     output = Output(url, "captions", tables.CAPTIONS, "deadly", {})
     stage = Stage(output)
-    stage.plan(
-        [[{"row": text} for text in shard.split(",")] for shard in inputs], pa.schema([("row", pa.string())]), {}
-    )
+    stage.plan([[{"row": text} for text in own.split(",")] for own in inputs], pa.schema([("row", pa.string())]), {})
     return make_shards(stage, Deadly(output), ShardOptions(output=url, actors=1, stall_seconds=3), "captions")
 
 

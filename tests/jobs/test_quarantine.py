@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from jobs.quarantine import CAREFUL, TRIES, Tries
+from tests.jobs.conftest import LONG
 from vsalign.storage import TableReader
-
-LONG = bool(os.environ.get("VSALIGN_LONG"))
 
 
 def run(cluster: Any, table: Path, *shards: str) -> subprocess.CompletedProcess[str]:

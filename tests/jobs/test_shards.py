@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import random
 import shutil
 import tarfile
@@ -19,6 +18,7 @@ import torch
 
 from jobs import align_segments, caption_images
 from jobs.described_inputs import Pictures
+from tests.jobs.conftest import LONG
 from vsalign import tables
 from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
 from vsalign.alignment.placing import Placing
@@ -30,7 +30,6 @@ from vsalign.regions import ExtractorFiles
 from vsalign.storage import Output, Stage, TableReader
 from vsalign.text import Vocabulary
 
-LONG = bool(os.environ.get("VSALIGN_LONG"))
 KILLS = range(5 if LONG else 1)
 """Seeds of the moments at which a run is killed."""
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from jobs import train_alignment, train_mrnn
+from tests.jobs.conftest import LONG
 from vsalign.alignment import AlignmentModelConfig
 from vsalign.checkpoint import LoadedModel, load_model
 from vsalign.errors import ConfigurationError
@@ -29,7 +30,7 @@ EPOCHS = 8
 SCHEDULE = ["--epochs", str(EPOCHS), "--batch-size", "20", "--warmup", "5", "--min-count", "3", "--patience", "8"]
 SIZES = ["--model.hidden", "16", "--model.word-dim", "8"]
 OPTIONS = {"epochs": EPOCHS, "batch_size": 20, "warmup": 5, "min_count": 3, "patience": 8}
-KILLS = range(5 if os.environ.get("VSALIGN_LONG") == "1" else 1)
+KILLS = range(5 if LONG else 1)
 
 
 def train_here(stage: str, road: Any, folder: Path) -> LoadedModel:
