@@ -127,6 +127,8 @@ def main() -> None:
             growth = (peak - idle) / statistics.median(above)
             shape = f"{len(list(everything.iterdir())):,} beside {asked.count:,} photographs"
             figures["bulk.memory_growth"] = (growth, "ratio of peak memory above idle", shape)
+            size = sum(path.stat().st_size for path in (scratch / "table-many").glob("part-*.parquet"))
+            figures["bulk.bytes_a_photograph"] = (size / asked.many, "bytes of the descriptions table", shape)
             figures["bulk.images_per_s"] = (rate, "images/s", photographs(asked.many, asked.images))
     write_record(asked.json, figures)
 
