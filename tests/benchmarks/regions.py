@@ -77,7 +77,7 @@ def main() -> None:
         run("vsalign.cli", *measured, *source, "--json", str(file))
         found = json.loads(file.read_text())
         shape = f"Flickr30k Entities, {found['scored']} boxes of Flickr8k {asked.split}"
-        for metric, key in METRICS.items():
+        for metric, key in {**METRICS, **({"mAP": "map"} if described else {})}.items():
             figures[f"describe.regions.{key}.{name}"] = (found[metric], "x 100", shape)
     write_record(asked.json, figures)
 
