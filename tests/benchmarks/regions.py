@@ -19,8 +19,8 @@ from tests.benchmarks.alignment import run
 from tests.benchmarks.describe import METRICS
 from tests.benchmarks.record import Measured, write_record
 
-LENGTHS = ["--min-phrase", "2", "--max-phrase", "6"]
-"""Of the recipe: the nearest neighbour copies phrases of the same lengths."""
+RULES = ["--trim", "english", "--min-phrase", "2", "--max-phrase", "6"]
+"""Of the recipe: the nearest neighbour copies the same phrases."""
 
 
 def true_regions(asked: argparse.Namespace, work: Path) -> str:
@@ -67,7 +67,7 @@ def main() -> None:
     figures: dict[str, Measured] = {}
     for name, described in (("region_model", model), ("full_image_model", asked.full_image_model),
                             ("nearest_neighbour", "")):  # fmt: skip
-        source = ["--regions", boxes, "--train-regions", asked.regions, "--segments", segments, *LENGTHS]
+        source = ["--regions", boxes, "--train-regions", asked.regions, "--segments", segments, *RULES]
         if described:
             said = str(work / f"{asked.split}-{name}")
             decode = ["--region-beam", str(asked.beam), "--decode.length-norm", str(asked.length_norm)]

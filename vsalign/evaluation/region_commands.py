@@ -27,7 +27,7 @@ from vsalign.options import parse
 from vsalign.storage import Folder, TableReader
 from vsalign.storage.folder import split_url
 from vsalign.tables import feature_arrays
-from vsalign.training.texts import PhraseLengths, captions_of, inferred_phrases
+from vsalign.training.texts import PhraseRules, captions_of, inferred_phrases
 
 Described = dict[str, list[DescribedRegion]]
 
@@ -54,7 +54,7 @@ class TrueBoxes(TruthOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegionsOptions(PhraseLengths, TrueBoxes):
+class RegionsOptions(PhraseRules, TrueBoxes):
     """What `vsalign evaluate regions` reads."""
 
     descriptions: str = ""

@@ -21,7 +21,7 @@ from vsalign.training.rewards import Consensus, paid_by
 from vsalign.training.schedule import HERE, PairSchedule, Running
 from vsalign.training.state import TrainingState, fingerprint
 from vsalign.training.stream import Batch, PairStream, Text
-from vsalign.training.texts import Caption, PhraseLengths, caption_texts, captions_of, phrase_texts
+from vsalign.training.texts import Caption, PhraseRules, caption_texts, captions_of, phrase_texts
 from vsalign.training.workers import mean_over_workers, worker
 
 RECIPES = Path(__file__).with_name("recipes") / "describer"
@@ -32,7 +32,7 @@ IMAGES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class DescriberTraining(PhraseLengths, PairSchedule):
+class DescriberTraining(PhraseRules, PairSchedule):
     """What a describer is trained with; the defaults are the Multimodal RNN's: RMSprop, by perplexity."""
 
     model: DescriberConfig = field(default_factory=DescriberConfig)
@@ -67,7 +67,7 @@ class DescriberTraining(PhraseLengths, PairSchedule):
 
     def __post_init__(self) -> None:
         PairSchedule.__post_init__(self)
-        PhraseLengths.__post_init__(self)
+        PhraseRules.__post_init__(self)
         for name in ("smoothing", "label_smoothing", "drop_words", "drop_regions"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}: it lies in [0, 1)")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -54,10 +55,27 @@ def caption_texts(
     return texts
 
 
-@dataclass(frozen=True, kw_only=True)
-class PhraseLengths:
-    """Which inferred phrases are learned."""
+_JOINING_TEXT = """
+about above across after against along among and are as at be before behind being below beneath beside between by down
+during for from had has have if in inside into is like near of off on onto or out outside over past than that through to
+toward towards under until up upon was were where which while who with within without
+"""
+_BEFORE_NOUNS_TEXT = """
+a an another each every four her his its many my one our several some the their these this those three two your
+"""
+JOINING = frozenset(_JOINING_TEXT.split())
+"""English words that join parts of a sentence."""
+BEFORE_NOUNS = frozenset(_BEFORE_NOUNS_TEXT.split())
+"""English words that wait for a noun."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class PhraseRules:
+    """Which inferred phrases are learned, and how much of them."""
+
+    trim: Literal["", "english"] = ""
+    """english: words such as "in", "of" and "is" are cut off both ends of inferred phrases, "a", "the" and "two" off
+    their end. Empty: phrases stay as they are."""
     min_phrase: int = 1
     """Inferred phrases of fewer words are left out."""
     max_phrase: int = 0
@@ -70,13 +88,20 @@ class PhraseLengths:
                 "second no less, or 0"
             )
 
-    def take(self, words: Sequence[str]) -> bool:
-        """Whether a phrase of these words is learned."""
-        return self.min_phrase <= len(words) <= (self.max_phrase or len(words))
+    def learned(self, words: list[str]) -> list[str]:
+        """What is learned of a phrase's words; none where it is left out."""
+        if self.trim:
+            first, last = 0, len(words)
+            while last and words[last - 1] in JOINING | BEFORE_NOUNS:
+                last -= 1
+            while first < last and words[first] in JOINING:
+                first += 1
+            words = words[first:last]
+        return words if self.min_phrase <= len(words) <= (self.max_phrase or len(words)) else []
 
 
 def inferred_phrases(
-    segments: TableReader, captions: Iterable[Caption], lengths: PhraseLengths
+    segments: TableReader, captions: Iterable[Caption], rules: PhraseRules
 ) -> Iterator[tuple[str, int, list[str]]]:
     """Image, region and words of each inferred phrase of the captions given, in the segments table's order.
 
@@ -93,26 +118,25 @@ def inferred_phrases(
                         f"{segments.url}: the caption {row['caption_id']} has a segment of its words {start} to {end}, "
                         f"but {len(sentence)} words: align the segments of these captions again"
                     )
-                words = sentence[start:end]
-                if lengths.take(words):
+                if words := rules.learned(sentence[start:end]):
                     yield row["image_id"], segment["region"], words
 
 
 def phrase_texts(
-    segments: TableReader, captions: Iterable[Caption], vocabulary: Vocabulary, lengths: PhraseLengths
+    segments: TableReader, captions: Iterable[Caption], vocabulary: Vocabulary, rules: PhraseRules
 ) -> dict[str, list[Text]]:
     """The inferred phrases of each image with their regions, for the captions given (paper, section 3.2.1).
 
     Raises ConfigurationError where no caption has any, and TableError where one is not of its caption's words.
     """
     texts: dict[str, list[Text]] = {}
-    for image_id, region, words in inferred_phrases(segments, captions, lengths):
+    for image_id, region, words in inferred_phrases(segments, captions, rules):
         text = Text(vocabulary.encode(words), region, key_of(" ".join(words)))
         texts.setdefault(image_id, []).append(text)
     if not texts:
-        most = f" to {lengths.max_phrase}" if lengths.max_phrase else ""
+        most = f" to {rules.max_phrase}" if rules.max_phrase else ""
         raise ConfigurationError(
-            f"no phrase of {segments.url} with {lengths.min_phrase}{most} words or more belongs to a caption of the "
+            f"no phrase of {segments.url} with {rules.min_phrase}{most} words or more belongs to a caption of the "
             "split: are both tables of the same captions?"
         )
     return texts

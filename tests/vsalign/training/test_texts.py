@@ -11,7 +11,7 @@ from vsalign.errors import ConfigurationError, TableError
 from vsalign.storage import TableReader
 from vsalign.text import UNK, Vocabulary
 from vsalign.training.stream import Text, key_of
-from vsalign.training.texts import Caption, PhraseLengths, caption_texts, captions_of, phrase_texts
+from vsalign.training.texts import Caption, PhraseRules, caption_texts, captions_of, phrase_texts
 
 Write = Callable[..., str]
 VOCABULARY = Vocabulary(["a", "dog", "runs", "cat"])
@@ -69,17 +69,30 @@ def test_segments_become_texts_of_their_regions(segments_table: Callable[..., Ta
         {("x", "x#0"): [(0, 2, 3), (2, 3, 1)], ("y", "y#0"): [(0, 2, 0)], ("other", "other#0"): [(0, 9, 1)]}
     )
 
-    assert phrase_texts(table, captions, VOCABULARY, PhraseLengths()) == {
+    assert phrase_texts(table, captions, VOCABULARY, PhraseRules()) == {
         "x": [Text([A, DOG], 3, key_of("a dog")), Text([RUNS], 1, key_of("runs"))],
         "y": [Text([A, CAT], 0, key_of("a cat"))],
     }
-    assert phrase_texts(table, captions, VOCABULARY, PhraseLengths(min_phrase=2)) == {
+    assert phrase_texts(table, captions, VOCABULARY, PhraseRules(min_phrase=2)) == {
         "x": [Text([A, DOG], 3, key_of("a dog"))],
         "y": [Text([A, CAT], 0, key_of("a cat"))],
     }
-    assert phrase_texts(table, captions, VOCABULARY, PhraseLengths(max_phrase=1)) == {
+    assert phrase_texts(table, captions, VOCABULARY, PhraseRules(max_phrase=1)) == {
         "x": [Text([RUNS], 1, key_of("runs"))],
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("a man in a", "a man"), ("in front of a", "front"), ("is running", "running"), ("of the", ""), ("", ""),
+        ("a dog", "a dog"), ("and two", ""), ("a man in a red shirt", "a man in a red shirt"),
+    ],
+)  # fmt: skip
+def test_words_that_join_are_cut_off_the_ends_of_phrases(words: str, left: str) -> None:
+    assert PhraseRules(trim="english").learned(words.split()) == left.split()
+    assert PhraseRules().learned(words.split()) == words.split()
+    assert PhraseRules(trim="english", min_phrase=2).learned(words.split()) == (left.split() if " " in left else [])
 
 
 @pytest.mark.parametrize("segment", [(0, 4, 1), (2, 2, 1), (-1, 2, 1), (5, 6, 0)])
@@ -89,13 +102,13 @@ def test_a_segment_that_is_not_of_its_caption_s_words_is_refused(
     table = segments_table({("x", "x#0"): [(0, 1, 0), segment]})
 
     with pytest.raises(TableError, match=rf"x#0 has a segment of its words {segment[0]} to {segment[1]}, but 3 words"):
-        phrase_texts(table, [caption("x", 0, "a dog runs")], VOCABULARY, PhraseLengths())
+        phrase_texts(table, [caption("x", 0, "a dog runs")], VOCABULARY, PhraseRules())
 
 
 def test_segments_of_other_captions_are_refused(segments_table: Callable[..., TableReader]) -> None:
     table = segments_table({("x", "x#0"): [(0, 1, 0)]})
 
     with pytest.raises(ConfigurationError, match="are both tables of the same captions"):
-        phrase_texts(table, [caption("y", 0, "a dog")], VOCABULARY, PhraseLengths())
+        phrase_texts(table, [caption("y", 0, "a dog")], VOCABULARY, PhraseRules())
     with pytest.raises(ConfigurationError, match="with 2 words or more"):
-        phrase_texts(table, [caption("x", 0, "a dog")], VOCABULARY, PhraseLengths(min_phrase=2))
+        phrase_texts(table, [caption("x", 0, "a dog")], VOCABULARY, PhraseRules(min_phrase=2))
