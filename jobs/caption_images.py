@@ -180,7 +180,8 @@ class CaptionShards:
         """Load the models and the extractor."""
         whole, regions = self.models.load(self.output.configuration)
         describer = Describer((whole.model, whole.vocabulary), (regions.model, regions.vocabulary), self.options)
-        return CaptionMaker(self.output, self.described.open(), describer, self.batch_size, self.kept)
+        described = self.described.open()
+        return CaptionMaker(self.output, described, describer.to(described.device), self.batch_size, self.kept)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import pyarrow as pa
+import torch
 
 from jobs.quarantine import PULSE, Lost
 from vsalign.errors import ConfigurationError, InputError, Reason
@@ -25,6 +26,7 @@ from vsalign.images.decoders import DecoderOptions, Decoders
 from vsalign.images.duplicates import content_hash
 from vsalign.regions import ExtractorFiles, RegionExtractor, extractor_of, reads_boxes, settled, takes_boxes
 from vsalign.regions.extract import Decode, Extracted, ExtractOptions, extract_images
+from vsalign.regions.placement import Placement
 from vsalign.storage import ShardWriter, TableReader
 
 REGIONS_PLAN = pa.schema([("kind", pa.string()), ("region_shard", pa.int32())])
@@ -50,6 +52,10 @@ class Plan:
 
 class OpenInput(Protocol):
     """An input in an actor."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the describers are to be: with the extractor, if there is one."""
 
     def regions(self, rows: Rows, writer: ShardWriter, lost: Lost) -> Described:
         """Of a shard's rows; what is `lost` is an error. Skipped things are counted in the writer."""
@@ -125,6 +131,11 @@ class OpenPictures:
     extractor: RegionExtractor
     decode: Decode | None
 
+    @property
+    def device(self) -> torch.device:
+        """The extractor's."""
+        return self.pictures.files.placement().device
+
     def regions(self, rows: Rows, writer: ShardWriter, lost: Lost) -> Described:
         """Of a shard's rows."""
         images = read_images(rows, self.pictures.reading, writer.counts)
@@ -174,6 +185,11 @@ class OpenTable:
     """Reads the table."""
 
     table: TableReader
+
+    @property
+    def device(self) -> torch.device:
+        """A GPU, where the actor has one."""
+        return Placement.of().device
 
     def regions(self, rows: Rows, writer: ShardWriter, lost: Lost) -> Described:
         """Of a shard's rows."""

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 
 from jobs.quarantine import CAREFUL, PULSE, TRIES, Lost, Made, Maker, Shard, Tries
 from jobs.session import RayOptions, session
-from jobs.watching import Monotony, require_few_errors, ticking
+from jobs.watching import Monotony, require_few_errors, tell_of_idle_gpus, ticking
 from vsalign import errors, progress
 from vsalign.allocator import keep_freed_memory
 from vsalign.chunks import chunks
@@ -220,7 +220,10 @@ def _results(
     """What each shard came to, as it is done."""
     import ray
 
-    actors = options.pool_size(ray.cluster_resources(), len(tasks))
+    resources = ray.cluster_resources()
+    if resources.get("GPU") and not options.gpus_per_actor:
+        tell_of_idle_gpus(int(resources["GPU"]))
+    actors = options.pool_size(resources, len(tasks))
     shown.cost = partial(options.cost, actors)
     context = ray.data.DataContext.get_current()
     context.use_datasource_v2 = False  # the new one makes one block, so one actor's work, of many small inputs

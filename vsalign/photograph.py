@@ -66,7 +66,8 @@ class Photographs:
         """Raises WrongExtractorError where the two describers are of different extractors."""
         require_same_extractor(whole, regions)
         self.extractor = extractor_of(whole.extractor, files)
-        self.describer = Describer((whole.model, whole.vocabulary), (regions.model, regions.vocabulary), options)
+        describer = Describer((whole.model, whole.vocabulary), (regions.model, regions.vocabulary), options)
+        self.describer = describer.to((files or ExtractorFiles()).placement().device)
         self.decoding = DecodeOptions(max_pixels, self.extractor.least_side)
 
     def describe(self, photograph: str) -> Described:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobs.shards import ShardOptions
-from jobs.watching import COUNTED, Monotony, require_few_errors
+from jobs.watching import COUNTED, Monotony, require_few_errors, tell_of_idle_gpus
 from vsalign.errors import ConfigurationError, RunStopped
 
 
@@ -65,3 +65,11 @@ def test_different_sentences_are_told_nothing_of(capsys: pytest.CaptureFixture[s
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong)).replace("_", "-")):
         ShardOptions(output="o", **wrong)
+
+
+def test_idle_gpus_are_told_of_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        tell_of_idle_gpus(8)
+    assert capsys.readouterr().err == (
+        "the cluster has 8 GPUs that this run leaves alone: --gpus-per-actor 1 takes them\n"
+    )

@@ -69,6 +69,12 @@ class Describer:
         self.whole, self.regions = whole, regions or whole
         self.options = options or DescribeOptions()
 
+    def to(self, device: torch.device) -> Describer:
+        """The same, its networks on a device."""
+        for network, _ in (self.whole, self.regions):
+            network.to(device)
+        return self
+
     def describe(self, images: Sequence[Extracted]) -> list[dict[str, Any]]:
         """Rows of the descriptions table, in order; region 0, the whole image, has the caption and is not repeated."""
         features = [image.regions.features for image in images]
