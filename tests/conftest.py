@@ -42,8 +42,6 @@ ALLOWED: dict[str, Callable[[], str]] = {
     "gpu": gpu_absent,
 }
 
-MAY_SKIP = pytest.StashKey[set[str]]()
-
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -86,10 +84,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip the marked tests whose need is absent."""
-    may_skip = config.stash.setdefault(MAY_SKIP, set())
     for name, absent in ALLOWED.items():
         marked = [item for item in items if item.get_closest_marker(name)]
-        may_skip.update(item.nodeid for item in marked)
         reason = absent() if marked else ""
         if reason:
             for item in marked:
@@ -97,10 +93,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def unexplained(config: pytest.Config) -> list[str]:
-    """Ids of what was skipped without one of the three markers."""
+    """Ids of what was skipped without one of the three markers; none in a worker of pytest-xdist, which reports."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    may_skip = config.stash.get(MAY_SKIP, set())
-    return [report.nodeid for report in reporter.stats.get("skipped", []) if report.nodeid not in may_skip]
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    return sorted({report.nodeid for report in skipped if not ALLOWED.keys() & getattr(report, "keywords", {}).keys()})
 
 
 @pytest.hookimpl(trylast=True)

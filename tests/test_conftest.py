@@ -12,14 +12,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def session(folder: Path, test: str, shared: Path) -> subprocess.CompletedProcess[str]:
+def session(folder: Path, test: str, shared: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run pytest, with this project's conftest and markers, on one test file."""
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     (folder / "tests").mkdir()
     (folder / "tests" / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
     (folder / "tests" / "test_one.py").write_text(f"import pytest\n{test}\ndef test_other():\n    pass\n")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
         cwd=folder,
         env={**os.environ, "VSALIGN_SHARED": str(shared)},
         capture_output=True,
@@ -57,6 +57,13 @@ def test_an_unmarked_skip_fails_the_session(tmp_path: Path, test: str) -> None:
     run = session(tmp_path, test, shared=tmp_path)
     assert run.returncode == 1, run.stdout
     assert "skipped: 1" in run.stdout and "was skipped without the marker" in run.stdout
+
+
+def test_so_does_one_in_a_worker_of_several(tmp_path: Path) -> None:
+    tests = f"{READS_SHARED}\ndef test_quiet():\n    pytest.skip('no time')\n"
+    run = session(tmp_path, tests, tmp_path, "-n", "2")
+    assert run.returncode == 1, run.stdout
+    assert "skipped: 2" in run.stdout and run.stdout.count("was skipped without the marker") == 1
 
 
 def test_an_expected_failure_is_no_skip(tmp_path: Path) -> None:
