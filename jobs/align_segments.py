@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 
 from jobs.inputs import everywhere, load_recorded, model_facts, open_table
 from jobs.quarantine import Lost, Made, Maker
-from jobs.shards import ShardOptions, make_shards
+from jobs.shards import ShardOptions, ShardWork, make_shards
 from vsalign import tables
 from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
 from vsalign.alignment.placing import Placing
@@ -59,7 +59,7 @@ class AlignedPairs(Maker):
 
 
 @dataclass(frozen=True)
-class AlignShards:
+class AlignShards(ShardWork):
     """What an actor does: the pairs of one region shard into a shard of segments."""
 
     output: Output

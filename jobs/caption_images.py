@@ -18,8 +18,9 @@ from typing import Any
 from jobs.described_inputs import Described, DescribedInput, OpenInput, Pictures, Plan, RegionsOfTable, Rows
 from jobs.duplicates import copies_last, deduplicated
 from jobs.inputs import everywhere, load_recorded, model_facts
+from jobs.kept_regions import KeptRegions, beside_of, keeping, kept_regions
 from jobs.quarantine import Lost, Made, Maker
-from jobs.shards import ShardOptions, make_shards
+from jobs.shards import ShardOptions, ShardWork, make_shards
 from vsalign import tables
 from vsalign.checkpoint import LoadedModel
 from vsalign.command import exit_status
@@ -33,14 +34,14 @@ from vsalign.options import parse
 from vsalign.photograph import model_folders, require_same_extractor, together
 from vsalign.regions import ExtractorFiles
 from vsalign.regions.extract import Extracted, ExtractOptions, RegionsShard
-from vsalign.storage import Output, ShardTask, Stage, TableReader, begin, follow
+from vsalign.storage import Output, ShardTask, TableReader, begin
 
 PROG = "python -m jobs.caption_images"
 STAGE = "caption_images"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DescribeOptions, PictureOptions, ShardOptions):
+class Options(DescribeOptions, PictureOptions, KeptRegions, ShardOptions):
     """What caption_images is told."""
 
     model: str = ""
@@ -62,9 +63,6 @@ class Options(DescribeOptions, PictureOptions, ShardOptions):
     dedup: bool = False
     """Describe pictures of equal bytes once, and give all of them that row: all are read before, to be hashed into the
     table OUTPUT-hashes."""
-    keep_regions: str = ""
-    """Folder or URL of a regions table that is written beside, of the features that the descriptions are made from;
-    empty: none."""
     refresh: bool = False
     """List --images again, and describe also what was not there when the table was planned."""
     batch_size: int = 16
@@ -165,7 +163,7 @@ class Models:
 
 
 @dataclass(frozen=True)
-class CaptionShards:
+class CaptionShards(ShardWork):
     """What an actor does: the pictures of one shard, or the regions of one, into a shard of descriptions."""
 
     output: Output
@@ -175,6 +173,11 @@ class CaptionShards:
     batch_size: int
     kept: Output | None
     """The regions table beside."""
+
+    @property
+    def uses_gpus(self) -> bool:
+        """Where what is described has use for them."""
+        return self.described.uses_gpus
 
     def load(self) -> CaptionMaker:
         """Load the models and the extractor."""
@@ -205,7 +208,7 @@ class CaptionMaker(Maker):
 
         images = self.described.regions(self.output.read_plan(task), writer, lost)
         if self.kept:
-            images = _kept(images, RegionsShard(self.kept.open_shard(task), self.batch_size))
+            images = keeping(images, RegionsShard(self.kept.open_shard(task), self.batch_size), writer)
         result = describe_shard(images, describe, self.batch_size, writer)
         return Made(result, *next(iter(said.most_common(1)), ("", 0)))
 
@@ -218,14 +221,6 @@ class CaptionMaker(Maker):
         for each in regions():
             if isinstance(each, Extracted):
                 self.describer.describe([in_float16(each)])
-
-
-def _kept(images: Described, shard: RegionsShard) -> Described:
-    """The same, in a shard of the regions table too: that is committed before the descriptions of the last batch."""
-    for image in images:
-        shard.add(image)
-        yield image
-    shard.commit()
 
 
 def caption_images(argv: Sequence[str] | None = None) -> int:
@@ -253,33 +248,16 @@ def caption_images(argv: Sequence[str] | None = None) -> int:
         },
         properties={"extractor": trained.extractor},
     )
+    kept = kept_regions(options.keep_regions, output, overwrite=options.overwrite)
     how = {"overwrite": options.overwrite, "refresh": options.refresh}
     listed = partial(options.planned, plan, output.url)
     stage = begin(output, listed, plan.schema, plan.counts, **how)
-    beside = [_regions_beside(stage, options, trained)] if options.keep_regions else []
-    kept = beside[0].output if beside else None
+    beside = beside_of(stage, kept, overwrite=options.overwrite)
     work = CaptionShards(output, plan.described, models, options.describing, options.batch_size, kept)
     status = make_shards(stage, work, options, "images", partial(copies_last, [stage, *beside], work), beside)
     for line in export(TableReader(output.url, "descriptions"), options.export):
         print(line)
     return status
-
-
-def _regions_beside(stage: Stage, options: Options, trained: LoadedModel) -> Stage:
-    """The regions table of the same plan."""
-    about_models = {"model", "region_model", "ensemble", *asdict(options.describing)}
-    made_with = stage.output.configuration
-    output = Output(
-        url=everywhere(options.keep_regions, "--keep-regions"),
-        table="regions",
-        schema=tables.regions_schema(trained.extractor["dim"]),
-        stage=STAGE,
-        configuration={name: value for name, value in made_with.items() if name not in about_models},
-        properties={"extractor": trained.extractor},
-    )
-    beside = Stage(output, overwrite=options.overwrite)
-    follow(beside, stage)
-    return beside
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -67,6 +67,10 @@ class OpenInput(Protocol):
 class DescribedInput(Protocol):
     """As it travels to the actors."""
 
+    @property
+    def uses_gpus(self) -> bool:
+        """Whether a GPU is of use."""
+
     def plan(self) -> Plan:
         """The shards; raises VsalignError at once where the input is not there or does not fit the model."""
 
@@ -86,6 +90,11 @@ class Pictures:
     """Of the extractor that the model was trained on."""
     files: ExtractorFiles
     """What that extractor reads, and where it runs."""
+
+    @property
+    def uses_gpus(self) -> bool:
+        """Unless the person said otherwise."""
+        return self.files.device != "cpu"
 
     def extractor(self) -> RegionExtractor:
         """The extractor, its weights loaded and compared."""
@@ -167,6 +176,8 @@ class RegionsOfTable:
     """Of the extractor that the model was trained on."""
     model: str
     """The model's folder, for messages."""
+
+    uses_gpus = True
 
     def plan(self) -> Plan:
         """One shard a shard of the table."""

@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class HashShards(Maker):
+class HashShards(ShardWork, Maker):
     """What an actor does: the bytes of one shard's pictures into a shard of hashes."""
 
     output: Output
@@ -56,7 +56,7 @@ class HashShards(Maker):
 
 
 @dataclass(frozen=True)
-class CopyShards(Maker):
+class CopyShards(ShardWork, Maker):
     """What an actor does: a shard of copies, whose originals are committed, of tables of one plan."""
 
     outputs: Sequence[Output]
@@ -79,13 +79,15 @@ class CopyShards(Maker):
 
 def _copied(output: Output, task: ShardTask, plan: Sequence[Row], wanted: Mapping[int, set[str]]) -> ShardResult:
     """Commit each row, or error, of an original under the copy's own names; wanted: the originals' URIs by shard."""
-    writer = output.open_shard(task)
+    writer, folder = output.open_shard(task), Folder(output.url)
     rows: dict[str, Row] = {}
     errors: dict[str, Row] = {}
-    for shard, uris in wanted.items():
-        found, failed = _originals(output, shard)
-        rows |= {row["uri"]: row for row in found if row["uri"] in uris}
-        errors |= {row["uri"]: row for row in failed if row["uri"] in uris}
+    for result in output.committed(sorted(wanted)):
+        uris = wanted[result.shard]
+        rows |= _rows_of(folder, result.file, uris)
+        if result.errors_file:
+            errors |= _rows_of(folder, result.errors_file, uris)
+        PULSE.beat()
     for row in plan:
         of, _ = original_of(row)
         if of in rows:
@@ -97,15 +99,17 @@ def _copied(output: Output, task: ShardTask, plan: Sequence[Row], wanted: Mappin
     return writer.commit(len(plan))
 
 
-def _originals(output: Output, shard: int) -> tuple[list[Row], list[Row]]:
-    """The rows and the errors of a committed shard."""
-    folder, result = Folder(output.url), output.committed(shard)
-    with folder.open(result.file) as file:
-        rows = pq.read_table(file).to_pylist()
-    if not result.errors_file:
-        return rows, []
-    with folder.open(result.errors_file) as file:
-        return rows, pq.read_table(file).to_pylist()
+def _rows_of(folder: Folder, name: str, uris: set[str]) -> dict[str, Row]:
+    """Those rows of a file, by their URIs; only row groups that have some are read."""
+    found: dict[str, Row] = {}
+    with folder.open(name) as file:
+        table = pq.ParquetFile(file)
+        for group in range(table.num_row_groups):
+            here = table.read_row_group(group, columns=["uri"])["uri"].to_pylist()
+            which = [number for number, uri in enumerate(here) if uri in uris]
+            if which:
+                found |= {row["uri"]: row for row in table.read_row_group(group).take(which).to_pylist()}
+    return found
 
 
 def deduplicated(

@@ -9,12 +9,11 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import partial
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from jobs.quarantine import CAREFUL, PULSE, TRIES, Lost, Made, Maker, Shard, Tries
 from jobs.session import RayOptions, session
-from jobs.watching import Monotony, require_few_errors, tell_of_idle_gpus, ticking
+from jobs.watching import Monotony, require_few_errors, ticking
 from vsalign import errors, progress
 from vsalign.allocator import keep_freed_memory
 from vsalign.chunks import chunks
@@ -24,11 +23,16 @@ from vsalign.storage.layout import MANIFEST
 
 STOPPED_WORD = "RunStopped"
 SHARDS_AT_ONCE = 10_000
-"""What Ray Data is given at most: its driver holds a block for each, and so the memory of a run has a bound."""
+"""What Ray Data is given at most: its driver holds a block for each, and more of them have no bound."""
 
 
 class ShardWork(Protocol):
     """What an actor does, as it travels there; it is made by value, and `load` does what is slow, once an actor."""
+
+    @property
+    def uses_gpus(self) -> bool:
+        """Whether it is faster with a GPU."""
+        return False
 
     def load(self) -> Maker:
         """What commits shards; its models are loaded."""
@@ -46,8 +50,8 @@ class ShardOptions(RayOptions):
     """Processes that make shards; 0: as many as there are CPUs for."""
     cpus_per_actor: int = 1
     """CPUs, and threads, of each; rows are the same bytes for the same number."""
-    gpus_per_actor: float = 0.0
-    """GPUs of each; 0.5: two actors share one."""
+    gpus_per_actor: float | None = None
+    """GPUs of each; 0.5: two actors share one, 0: none is seen. Left out: 1 for pictures where the cluster has GPUs."""
     stall_seconds: int = 900
     """An actor in which nothing is finished for so long is ended and started again; 0: never."""
     max_error_share: float = 1.0
@@ -60,31 +64,45 @@ class ShardOptions(RayOptions):
                 f"--actors {self.actors}, --cpus-per-actor {self.cpus_per_actor}, --stall-seconds "
                 f"{self.stall_seconds}: at least 0, 1 and 0"
             )
-        if self.gpus_per_actor < 0 or not 0 <= self.max_error_share <= 1:
+        if (self.gpus_per_actor or 0) < 0 or not 0 <= self.max_error_share <= 1:
             raise ConfigurationError(
-                f"--gpus-per-actor {self.gpus_per_actor:g}, --max-error-share {self.max_error_share:g}: at least 0, "
-                "and from 0 to 1"
+                f"--gpus-per-actor {self.gpus_per_actor or 0:g}, --max-error-share {self.max_error_share:g}: at least "
+                "0, and from 0 to 1"
             )
 
-    def pool_size(self, resources: Mapping[str, float], shards: int) -> int:
+    def pool(self, resources: Mapping[str, float], shards: int, uses_gpus: bool) -> Pool:
         """The actors that a cluster of such `resources` (CPU, GPU) gets for so many shards."""
+        gpus = self.gpus_per_actor
+        if gpus is None:
+            gpus = 1.0 if uses_gpus and resources.get("GPU") else 0.0
         room = int(resources.get("CPU", 1)) // self.cpus_per_actor
-        if self.gpus_per_actor:
-            room = min(room, int(resources.get("GPU", 0) / self.gpus_per_actor))
-        return min(self.actors or max(1, room), shards)
+        if gpus:
+            room = min(room, int(resources.get("GPU", 0) / gpus))
+        return Pool(min(self.actors or max(1, room), shards), self.cpus_per_actor, gpus)
 
-    def cost(self, actors: int, seconds: float) -> str:
-        """What so many actors took in so many seconds."""
-        hours = actors * seconds / 3600
-        gpus = f", {hours * self.gpus_per_actor:.2f} GPU-hours" if self.gpus_per_actor else ""
-        return f"{hours * self.cpus_per_actor:.2f} CPU-hours{gpus}"
+
+class Pool(NamedTuple):
+    """Actors, and what each has."""
+
+    actors: int
+    cpus: int
+    gpus: float
+
+    def cost(self, seconds: float) -> str:
+        """What they took in so many seconds."""
+        hours = self.actors * seconds / 3600
+        return f"{hours * self.cpus:.2f} CPU-hours" + (f", {hours * self.gpus:.2f} GPU-hours" if self.gpus else "")
 
 
 class ShardActor:
     """A process that makes shards, one after the other."""
 
-    def __init__(self, work: ShardWork, threads: int, stall_seconds: float, tries: Any, stage: str) -> None:
+    def __init__(
+        self, work: ShardWork, threads: int, gpus: float, stall_seconds: float, tries: Any, stage: str
+    ) -> None:
         keep_freed_memory()
+        if not gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves all of them to see
         import torch
         from ray.util.metrics import Counter as Metric
 
@@ -220,11 +238,8 @@ def _results(
     """What each shard came to, as it is done."""
     import ray
 
-    resources = ray.cluster_resources()
-    if resources.get("GPU") and not options.gpus_per_actor:
-        tell_of_idle_gpus(int(resources["GPU"]))
-    actors = options.pool_size(resources, len(tasks))
-    shown.cost = partial(options.cost, actors)
+    pool = options.pool(ray.cluster_resources(), len(tasks), work.uses_gpus)
+    shown.cost = shown.cost or pool.cost  # that of the first shards, which are as many as any that follow
     context = ray.data.DataContext.get_current()
     context.use_datasource_v2 = False  # the new one makes one block, so one actor's work, of many small inputs
     context.enable_progress_bars = False
@@ -237,14 +252,15 @@ def _results(
         fn_constructor_kwargs={
             "work": work,
             "threads": options.cpus_per_actor,
+            "gpus": pool.gpus,
             "stall_seconds": options.stall_seconds,
             "tries": tries,
             "stage": stage,
         },
         # One shard under way an actor: whoever is free takes the next.
-        compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),
+        compute=ray.data.ActorPoolStrategy(size=pool.actors, max_tasks_in_flight_per_actor=1),
         num_cpus=options.cpus_per_actor,
-        num_gpus=options.gpus_per_actor or None,
+        num_gpus=pool.gpus or None,
     )
     try:
         yield from results.iter_rows()

@@ -42,7 +42,9 @@ class Options(DescriberTraining, TrainOptions):
         DescriberTraining.__post_init__(self)
         TrainOptions.__post_init__(self)
         if not (self.whole_images or self.segments):
-            raise ConfigurationError("--no-whole-images leaves nothing to learn: name a segments table by --segments")
+            raise ConfigurationError(
+                "without whole images (--no-whole-images, --recipe regions) name a segments table by --segments"
+            )
 
     @property
     def training(self) -> DescriberTraining:

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
 from vsalign.errors import RunStopped
@@ -42,12 +41,6 @@ class Monotony:
             self._warned = True
             share = f"{100 * times / self._rows:.0f} % or more of {self._rows} {self._unit}"
             print(f"warning: {share} are described as {sentence!r}: look at some of them", file=sys.stderr)
-
-
-@cache
-def tell_of_idle_gpus(number: int) -> None:
-    """Say, once, that a cluster's GPUs are not asked for."""
-    print(f"the cluster has {number} GPUs that this run leaves alone: --gpus-per-actor 1 takes them", file=sys.stderr)
 
 
 def require_few_errors(most: float, inputs: int, errors: int, unit: str) -> None:

@@ -23,7 +23,7 @@ import fsspec
 from fsspec.implementations.memory import MemoryFileSystem
 
 from jobs.quarantine import Lost, Made, Maker
-from jobs.shards import ShardOptions, make_shards
+from jobs.shards import ShardOptions, ShardWork, make_shards
 from tests.benchmarks.record import Measured, write_record
 from vsalign import tables
 from vsalign.errors import Reason
@@ -35,7 +35,7 @@ ROWS = 256
 
 
 @dataclass(frozen=True)
-class Nothing(Maker):
+class Nothing(ShardWork, Maker):
     """Commits a shard of no rows, which is the cheapest."""
 
     output: Output

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from jobs import shards
 from jobs.quarantine import Lost, Made
-from jobs.shards import ShardOptions, make_shards
+from jobs.shards import ShardOptions, ShardWork, make_shards
 from vsalign import tables
 from vsalign.command import exit_status
 from vsalign.errors import Reason
@@ -27,7 +27,7 @@ from vsalign.storage import Output, ShardTask, Stage
 
 
 @dataclass(frozen=True)
-class Deadly:
+class Deadly(ShardWork):
     """Commits captions, but for those that do harm."""
 
     output: Output
@@ -62,7 +62,8 @@ def harm(text: str) -> None:
 
 
 def main(url: str, inputs: Sequence[str]) -> int:
-    shards.SHARDS_AT_ONCE = 1  # Ray Data is begun again and again
+    if len(inputs) == 2:
+        shards.SHARDS_AT_ONCE = 1  # Ray Data is begun a second time
     output = Output(url, "captions", tables.CAPTIONS, "deadly", {})
     stage = Stage(output)
     stage.plan([[{"row": text} for text in own.split(",")] for own in inputs], pa.schema([("row", pa.string())]), {})

@@ -28,11 +28,11 @@ def test_the_regions_kept_give_the_same_descriptions_again(
     (photographs / "page.jpg").write_bytes(b"<html>not found</html>")
     about = ["--model", road.mrnn, "--max-regions", "1", "--decode.max-words", "4", "--batch-size", "2"]
     made = ["--images", str(photographs), *about, "--output", str(output), "--shard-size", "2", "--dedup"]
-    made += ["--keep-regions", str(kept)]
 
     job = start("caption_images", *made, "--actors", "1", **cluster.environment)
-    job.wait_for(lambda: len(list(kept.glob("part-*"))) >= 1)
+    job.wait_for(lambda: len(list(output.glob("part-*"))) >= 1)
     job.kill()
+    made += ["--keep-regions", str(kept)]
     status, out, said = start("caption_images", *made, **cluster.environment).finish()
 
     assert status == 0, said
@@ -57,7 +57,21 @@ def test_the_regions_kept_give_the_same_descriptions_again(
     assert caption_images.main(made) == 0 and "nothing was done" in capsys.readouterr().out
 
 
-def test_regions_that_were_planned_apart_are_refused(road: Any, tmp_path: Path, capsys: Any) -> None:
-    about = ["--regions", road.regions, "--model", road.mrnn, "--output", str(tmp_path / "out")]
-    assert caption_images.main([*about, "--keep-regions", str(tmp_path / "kept")]) == 2
-    assert "--keep-regions is for --images" in (said := capsys.readouterr().err) and said.count("\n") == 1
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--regions", "REGIONS", "--keep-regions", "kept"], "--keep-regions is for --images"),
+        (["--images", "IMAGES", "--keep-regions", "out"], "that is where another table of this run goes"),
+        (["--images", "IMAGES", "--keep-regions", "out-hashes", "--dedup"], "that is where another table of this run"),
+        (["--images", "IMAGES", "--keep-regions", "REGIONS"], "another --keep-regions, or --overwrite"),
+        (["--images", "IMAGES", "--keep-regions", "REGIONS", "--overwrite"], "another command made: give another --ke"),
+    ],
+)
+def test_a_folder_that_is_not_to_be_had_is_refused_before_any_work(
+    more: list[str], sentence: str, road: Any, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [{"REGIONS": road.regions, "IMAGES": road.images}.get(word, word) for word in more]
+    assert caption_images.main([*given, "--model", road.mrnn, "--output", str(tmp_path / "out")]) == 2
+    assert sentence in (said := capsys.readouterr().err) and said.count("\n") == 1
+    assert not (tmp_path / "out").exists() and TableReader(road.regions, "regions").rows > 0

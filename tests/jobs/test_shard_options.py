@@ -6,32 +6,39 @@ from typing import Any
 
 import pytest
 
-from jobs.shards import ShardOptions
-from jobs.watching import COUNTED, Monotony, require_few_errors, tell_of_idle_gpus
+from jobs.shards import Pool, ShardOptions
+from jobs.watching import COUNTED, Monotony, require_few_errors
 from vsalign.errors import ConfigurationError, RunStopped
 
 
 @pytest.mark.parametrize(
     ("options", "resources", "shards", "expected"),
     [
-        ({}, {"CPU": 16.0}, 100, 16),
-        ({"cpus_per_actor": 3}, {"CPU": 16.0}, 100, 5),
-        ({"cpus_per_actor": 32}, {"CPU": 16.0}, 100, 1),
-        ({"gpus_per_actor": 0.5}, {"CPU": 16.0, "GPU": 2.0}, 100, 4),
-        ({"gpus_per_actor": 1.0}, {"CPU": 16.0}, 100, 1),
-        ({"actors": 7}, {"CPU": 16.0}, 100, 7),
-        ({"actors": 7}, {"CPU": 16.0}, 3, 3),
+        ({}, {"CPU": 16.0}, 100, (16, 0)),
+        ({"cpus_per_actor": 3}, {"CPU": 16.0}, 100, (5, 0)),
+        ({"cpus_per_actor": 32}, {"CPU": 16.0}, 100, (1, 0)),
+        ({"gpus_per_actor": 0.5}, {"CPU": 16.0, "GPU": 2.0}, 100, (4, 0.5)),
+        ({"gpus_per_actor": 1.0}, {"CPU": 16.0}, 100, (1, 1)),
+        ({}, {"CPU": 16.0, "GPU": 2.0}, 100, (2, 1)),
+        ({"gpus_per_actor": 0.0}, {"CPU": 16.0, "GPU": 2.0}, 100, (16, 0)),
+        ({"actors": 7}, {"CPU": 16.0}, 100, (7, 0)),
+        ({"actors": 7}, {"CPU": 16.0}, 3, (3, 0)),
     ],
 )
 def test_the_pool_is_as_large_as_the_cluster_and_the_work_allow(
-    options: dict[str, Any], resources: dict[str, float], shards: int, expected: int
+    options: dict[str, Any], resources: dict[str, float], shards: int, expected: tuple[int, float]
 ) -> None:
-    assert ShardOptions(output="o", **options).pool_size(resources, shards) == expected
+    pool = ShardOptions(output="o", **options).pool(resources, shards, uses_gpus=True)
+    assert (pool.actors, pool.gpus) == expected
+
+
+def test_work_that_has_no_use_for_gpus_takes_none() -> None:
+    assert ShardOptions(output="o").pool({"CPU": 16.0, "GPU": 2.0}, 100, uses_gpus=False) == (16, 1, 0.0)
 
 
 def test_cost_is_that_of_all_actors() -> None:
-    assert ShardOptions(output="o", cpus_per_actor=2).cost(4, 1800) == "4.00 CPU-hours"
-    assert ShardOptions(output="o", gpus_per_actor=0.5).cost(4, 3600) == "4.00 CPU-hours, 2.00 GPU-hours"
+    assert Pool(4, 2, 0.0).cost(1800) == "4.00 CPU-hours"
+    assert Pool(4, 1, 0.5).cost(3600) == "4.00 CPU-hours, 2.00 GPU-hours"
 
 
 def test_too_many_errors_end_the_run() -> None:
@@ -65,11 +72,3 @@ def test_different_sentences_are_told_nothing_of(capsys: pytest.CaptureFixture[s
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong)).replace("_", "-")):
         ShardOptions(output="o", **wrong)
-
-
-def test_idle_gpus_are_told_of_once(capsys: pytest.CaptureFixture[str]) -> None:
-    for _ in range(2):
-        tell_of_idle_gpus(8)
-    assert capsys.readouterr().err == (
-        "the cluster has 8 GPUs that this run leaves alone: --gpus-per-actor 1 takes them\n"
-    )

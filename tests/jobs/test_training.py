@@ -210,6 +210,11 @@ def test_the_describers_recipes_are_kinds_and_a_second_training(tmp_path: Path) 
     assert (cider.objective, cider.training.start) == ("cider", str(tmp_path / "model"))
     with pytest.raises(ConfigurationError, match="that --start names"):
         options("--recipe", "cider")
+    regions = options("--recipe", "regions", "--segments", "s")
+    assert (regions.whole_images, regions.model.whole, regions.trim) == (False, True, "english")
+    assert (regions.min_phrase, regions.max_phrase) == (2, 6)
+    with pytest.raises(ConfigurationError, match="name a segments table by --segments"):
+        options("--recipe", "regions")
 
 
 def test_files_mean_the_same_in_every_worker(tmp_path, monkeypatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,8 @@ class RegionsOptions(PhraseRules, TrueBoxes):
             raise ConfigurationError("give either --descriptions, a table to measure, or --regions, for the baseline")
         if self.regions and not (self.train_regions and self.segments):
             raise ConfigurationError("the baseline of --regions wants --train-regions and --segments beside")
+        if self.descriptions and any(getattr(self, each.name) != each.default for each in fields(PhraseRules)):
+            raise ConfigurationError("--trim, --min-phrase and --max-phrase are for the baseline of --regions")
 
 
 def regions(argv: Sequence[str] | None = None) -> int:
@@ -139,7 +141,9 @@ def _nearest(options: RegionsOptions) -> tuple[dict[str, tuple[int, int]], Descr
             known.append(features[region])
             said.append([phrase])
     if not known:
-        raise ConfigurationError(f"no segment of {options.segments} is on a region of {options.train_regions}")
+        raise ConfigurationError(
+            f"no phrase of {options.segments} {options.said} is on a region of {options.train_regions}"
+        )
     references = torch.from_numpy(np.stack(known))
     described: Described = {}
     for image_id, features in _features(table):

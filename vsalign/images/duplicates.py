@@ -15,7 +15,8 @@ from vsalign.storage import TableReader
 
 COPY = "copy"
 """Kind of a plan's row: a picture whose row is that of another one, which `message` names."""
-COPIES_A_SHARD = 4096
+COPIES_A_SHARD = 1024
+"""Their rows wait in memory together, those of a regions table too."""
 
 Row = dict[str, Any]
 

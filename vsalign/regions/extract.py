@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -191,9 +191,10 @@ class RegionsShard:
             self._write()
         return None
 
-    def commit(self) -> ShardResult:
-        """Publish the shard, as ShardWriter.commit."""
+    def commit(self, counts: Mapping[str, int] | None = None) -> ShardResult:
+        """Publish the shard, as ShardWriter.commit. counts: what was skipped, where another writer counted it."""
         self._write()
+        self._writer.counts.update(counts or {})
         return self._writer.commit(self._inputs)
 
     def _failed(self, uri: str, error: InputError, archive_level: bool = False) -> InputError:

@@ -1,6 +1,7 @@
 """Parquet shards on any fsspec filesystem: atomic commit, manifest, what is already done (docs/architecture.md)."""
 
 from vsalign.storage.beginning import begin
+from vsalign.storage.claim import require_claimable
 from vsalign.storage.folder import Folder
 from vsalign.storage.reader import TableReader
 from vsalign.storage.shards import Output, ShardResult, ShardTask, ShardWriter
@@ -8,15 +9,6 @@ from vsalign.storage.siblings import follow, pending_together
 from vsalign.storage.stage import Stage, Summary
 
 __all__ = [
-    "Folder",
-    "Output",
-    "ShardResult",
-    "ShardTask",
-    "ShardWriter",
-    "Stage",
-    "Summary",
-    "TableReader",
-    "begin",
-    "follow",
-    "pending_together",
-]
+    "Folder", "Output", "ShardResult", "ShardTask", "ShardWriter", "Stage", "Summary", "TableReader", "begin", "follow",
+    "pending_together", "require_claimable",
+]  # fmt: skip

@@ -17,12 +17,7 @@ def claim(folder: Folder, output: Output) -> None:
 
     Raises ConfigurationError, with the difference named, where the folder holds a table of another configuration.
     """
-    run = {
-        "table": output.table,
-        "schema_version": tables.schema_version(output.table),
-        "configuration": json.loads(json.dumps(output.configuration)),
-        "properties": json.loads(json.dumps(output.properties)),
-    }
+    run = _run(output)
     # Asked twice: a run beside this one may have claimed the folder and begun in between.
     if not folder.exists(RUN) and any(map(holds_table, folder.names())) and not folder.exists(RUN):
         raise ConfigurationError(
@@ -30,6 +25,29 @@ def claim(folder: Folder, output: Output) -> None:
         )
     if not folder.write_new(RUN, json.dumps(run, indent=1, sort_keys=True).encode()):
         _compare(folder, read_json(folder, RUN, *run), run)
+
+
+def require_claimable(output: Output, *, overwrite: bool) -> None:
+    """Raise at once, and write nothing, what `claim` would; with overwrite, where the table is another command's."""
+    folder = Folder(output.url)
+    if not folder.exists(RUN):
+        return
+    run = _run(output)
+    held = read_json(folder, RUN, *run)
+    if not overwrite:
+        _compare(folder, held, run)
+    elif (held["table"], held["configuration"].keys()) != (run["table"], run["configuration"].keys()):
+        raise ConfigurationError(f"{folder.url} holds a table that another command made: give another --output")
+
+
+def _run(output: Output) -> dict[str, Any]:
+    """The run file."""
+    return {
+        "table": output.table,
+        "schema_version": tables.schema_version(output.table),
+        "configuration": json.loads(json.dumps(output.configuration)),
+        "properties": json.loads(json.dumps(output.properties)),
+    }
 
 
 def clear(folder: Folder) -> None:

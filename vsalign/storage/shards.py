@@ -7,7 +7,7 @@ import json
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from vsalign import tables
 from vsalign.errors import IncompleteTableError, TableError
 from vsalign.storage.encoding import check_fits, encoding, record_batch
 from vsalign.storage.folder import Folder
-from vsalign.storage.layout import errors_file, part_file
+from vsalign.storage.layout import PART, errors_file, part_file
 
 ROW_GROUP_BYTES = 64 * 2**20
 """A row group is closed at this size: what a reader must hold at once (64 to 128 MB serve object stores well)."""
@@ -85,15 +85,16 @@ class Output:
             raise plan_damaged(self.url, task.plan_file, error) from error
         return rows
 
-    def committed(self, shard: int) -> ShardResult:
-        """The newest committed generation of a shard; raises IncompleteTableError where there is none."""
-        folder, found, generation = Folder(self.url), None, 0
-        while folder.exists(part_file(shard, generation)):
-            found = check_shard(folder, ShardTask(shard, "", 0, generation)) or found
-            generation += 1
-        if found is None:
-            raise IncompleteTableError(f"shard {shard} of {self.url} is not committed: run the same command again")
-        return found
+    def committed(self, shards: Iterable[int]) -> Iterator[ShardResult]:
+        """The newest committed generation of each of some shards; raises IncompleteTableError where one has none."""
+        folder = Folder(self.url)
+        present = generations(folder.names())
+        for shard in shards:
+            tasks = (ShardTask(shard, "", 0, generation) for generation in sorted(present.get(shard, ()), reverse=True))
+            found = next((result for task in tasks if (result := check_shard(folder, task))), None)
+            if found is None:
+                raise IncompleteTableError(f"shard {shard} of {self.url} is not committed: run the same command again")
+            yield found
 
     def open_shard(self, task: ShardTask) -> ShardWriter:
         """Start writing a shard: nothing is visible before its commit."""
@@ -217,6 +218,15 @@ class ShardWriter:
         rows = self.errors + self.archive_errors
         pq.write_table(pa.Table.from_pylist(rows, schema=tables.ERRORS), sink, compression="zstd")
         return sink.getvalue()
+
+
+def generations(names: Iterable[str]) -> dict[int, list[int]]:
+    """The generations of each shard whose rows files have these names."""
+    found: dict[int, list[int]] = {}
+    for name in names:
+        if match := PART.fullmatch(name):
+            found.setdefault(int(match[1]), []).append(int(match[2]))
+    return found
 
 
 def check_shard(folder: Folder, task: ShardTask) -> ShardResult | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vsalign.errors import ConfigurationError
 from vsalign.storage.layout import MANIFEST, PLAN
@@ -32,13 +33,9 @@ def follow(stage: Stage, other: Stage) -> None:
 
 
 def pending_together(stages: Sequence[Stage]) -> list[ShardTask]:
-    """The shards that any of some tables of one plan lacks, in the newest generation that one of them asks for.
-
-    A table that has that shard in that generation keeps the one it has.
-    """
-    found: dict[int, ShardTask] = {}
-    for stage in stages:
-        for task in stage.pending():
-            if task.shard not in found or found[task.shard].generation < task.generation:
-                found[task.shard] = task
-    return [found[shard] for shard in sorted(found)]
+    """The shards that any of some tables of one plan lacks, in a generation that none of them has a file of."""
+    tasks = {task.shard: task for stage in stages for task in stage.pending()}
+    return [
+        replace(tasks[shard], generation=max(stage.next_generation(shard) for stage in stages))
+        for shard in sorted(tasks)
+    ]

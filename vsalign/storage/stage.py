@@ -9,7 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ from vsalign.storage.claim import claim, clear, read_json
 from vsalign.storage.folder import Folder
 from vsalign.storage.layout import ERRORS, MANIFEST, PART, PLAN, PLANNED, is_temporary, plan_file
 from vsalign.storage.refreshing import STAND_FOR_MANY, known_inputs, new_shards
-from vsalign.storage.shards import Output, ShardResult, ShardTask, check_shard, plan_damaged, plan_parquet
+from vsalign.storage.shards import Output, ShardResult, ShardTask, check_shard, generations, plan_damaged, plan_parquet
 
 SHARDS_A_PLAN_FILE = 64
 
@@ -65,6 +65,7 @@ class Stage:
         self.folder = Folder(output.url)
         self.started = time.monotonic()
         self.done: dict[int, ShardResult] = {}
+        self._present: dict[int, list[int]] = {}
         self._done_before = 0
         self._rows_before = 0
         if overwrite:
@@ -114,16 +115,17 @@ class Stage:
     def pending(self) -> list[ShardTask]:
         """The shards that are left to do, and in which generation; what is committed is checked file by file."""
         self.done = {}
-        newest: dict[int, list[int]] = {}
-        for name in self.folder.names():
-            if match := PART.fullmatch(name):
-                newest.setdefault(int(match[1]), []).append(int(match[2]))
+        self._present = generations(self.folder.names())
         tasks = self.tasks()
         with ThreadPoolExecutor(16) as pool:
-            left = list(pool.map(lambda task: self._check(task, newest.get(task.shard, [])), tasks))
+            left = list(pool.map(lambda task: self._check(task, self._present.get(task.shard, [])), tasks))
         self._done_before = len(self.done)
         self._rows_before = sum(result.rows for result in self.done.values())
         return [task for task in left if task is not None]
+
+    def next_generation(self, shard: int) -> int:
+        """Above every file of the shard that `pending` found."""
+        return max(self._present.get(shard, ()), default=-1) + 1
 
     def planned_inputs(self, tasks: Sequence[ShardTask]) -> int | None:
         """How many inputs the plan lists for `tasks`; None where a row of theirs stands for many (an archive).
@@ -192,17 +194,17 @@ class Stage:
             tasks += [ShardTask(len(tasks) + i, name, i) for i in range(shards)]
         return tasks
 
-    def _check(self, task: ShardTask, generations: list[int]) -> ShardTask | None:
+    def _check(self, task: ShardTask, present: list[int]) -> ShardTask | None:
         """None where the shard is done; else what to do. A shard with passing errors is both: readable, and
         tried again."""
-        for generation in sorted(generations, reverse=True):
-            result = check_shard(self.folder, ShardTask(task.shard, task.plan_file, task.row_group, generation))
+        for generation in sorted(present, reverse=True):
+            result = check_shard(self.folder, replace(task, generation=generation))
             if result is not None:
                 self.done[task.shard] = result
                 if not any(Reason(reason).passing for reason in (*result.errors, *result.archive_errors)):
                     return None
                 break
-        return ShardTask(task.shard, task.plan_file, task.row_group, max(generations, default=-1) + 1)
+        return replace(task, generation=self.next_generation(task.shard))
 
     def _summary(self) -> Summary:
         results = self.done.values()

@@ -88,6 +88,13 @@ class PhraseRules:
                 "second no less, or 0"
             )
 
+    @property
+    def said(self) -> str:
+        """The rules in words."""
+        trimmed = f", trimmed as {self.trim}," if self.trim else ""
+        most = f" to {self.max_phrase} words" if self.max_phrase else " words or more"
+        return f"of {self.min_phrase}{most}{trimmed}"
+
     def learned(self, words: list[str]) -> list[str]:
         """What is learned of a phrase's words; none where it is left out."""
         if self.trim:
@@ -134,9 +141,8 @@ def phrase_texts(
         text = Text(vocabulary.encode(words), region, key_of(" ".join(words)))
         texts.setdefault(image_id, []).append(text)
     if not texts:
-        most = f" to {rules.max_phrase}" if rules.max_phrase else ""
         raise ConfigurationError(
-            f"no phrase of {segments.url} with {rules.min_phrase}{most} words or more belongs to a caption of the "
-            "split: are both tables of the same captions?"
+            f"no phrase of {segments.url} {rules.said} belongs to a caption of the split: are both tables of the same "
+            "captions?"
         )
     return texts

@@ -46,7 +46,7 @@ def test_a_follower_has_the_same_plan_also_when_it_has_grown(captions: Captions,
         assert {MANIFEST} <= set(Folder(output.url).names())
 
 
-def test_what_one_of_them_lacks_is_made_in_a_generation_that_it_takes(captions: Captions, tmp_path: Path) -> None:
+def test_what_one_of_them_lacks_is_made_in_a_generation_of_its_own(captions: Captions, tmp_path: Path) -> None:
     output = replace(captions.output, url=str(tmp_path / "beside"))
     first, second = begun(captions.output, ["a", "b", "c"]), Stage(output)
     follow(second, first)
@@ -57,7 +57,7 @@ def test_what_one_of_them_lacks_is_made_in_a_generation_that_it_takes(captions: 
     Folder(output.url).replace("part-00001.g0.parquet", b"damaged")
 
     left = pending_together([first, second])
-    assert [(task.shard, task.generation) for task in left] == [(0, 0), (1, 1)]
+    assert [(task.shard, task.generation) for task in left] == [(0, 1), (1, 1)]
     for task in left:
         commit(output, task)
         commit(captions.output, task)

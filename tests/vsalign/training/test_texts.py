@@ -110,5 +110,5 @@ def test_segments_of_other_captions_are_refused(segments_table: Callable[..., Ta
 
     with pytest.raises(ConfigurationError, match="are both tables of the same captions"):
         phrase_texts(table, [caption("y", 0, "a dog")], VOCABULARY, PhraseRules())
-    with pytest.raises(ConfigurationError, match="with 2 words or more"):
+    with pytest.raises(ConfigurationError, match="of 2 words or more belongs"):
         phrase_texts(table, [caption("x", 0, "a dog")], VOCABULARY, PhraseRules(min_phrase=2))
