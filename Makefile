@@ -8,6 +8,8 @@ RUNS ?= runs
 
 ROAD_EXTRAS := beam,ray,onnx,eval,demo
 TEST_EXTRAS := $(ROAD_EXTRAS),language,tensorboard,gcs,dev
+# Tests of engines wait more than they compute, so two files run at once; fixtures are shared within a file.
+TWO_AT_ONCE := -n 2 --dist loadfile
 SOURCES := vsalign pipelines jobs infra tests
 
 .DEFAULT_GOAL := help
@@ -49,7 +51,7 @@ scenes: $(VENV)/.installed-road  ## alignment and region descriptions against re
 	$(PY) -m infra.road.scenes --output "$(RUNS)/scenes"
 
 test: $(VENV)/.installed-tests  ## the tests
-	OMP_NUM_THREADS=1 $(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest $(TWO_AT_ONCE)
 
 test-all: $(VENV)/.installed-tests java  ## every test, the long ones in full
 	OMP_NUM_THREADS=1 VSALIGN_LONG=1 $(PY) -m pytest
