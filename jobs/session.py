@@ -10,13 +10,14 @@ import logging
 import os
 import socket
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jobs.quiet import without_core_log
-from vsalign.command import sigterm_as_exit
-from vsalign.errors import ConfigurationError
+from vsalign.command import STOPPED, sigterm_as_exit
+from vsalign.errors import ConfigurationError, RunStopped
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -27,6 +28,9 @@ ENVIRONMENT = {
 }
 
 SECONDS_TO_CONNECT = 5.0
+SECONDS_BETWEEN_LOOKS = 0.5
+VITAL = ("raylet", "gcs_server")
+"""Processes of a local Ray without which nothing goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +97,7 @@ def session(options: RayOptions, cpus: int) -> Iterator[None]:
                 print(
                     f"waiting for {cpus} CPUs: the cluster {options.place} has fewer now", file=sys.stderr, flush=True
                 )
-            with sigterm_as_exit():  # after ray.init, which sets a handler of its own
+            with sigterm_as_exit(), _ended_with_its_ray(local):  # after ray.init, which sets a handler of its own
                 yield
         finally:
             ray.shutdown()
@@ -103,14 +107,19 @@ def _start(options: RayOptions, local: bool) -> None:
     import ray
 
     if local:
-        ray.init(
-            address="local",
-            num_cpus=options.local_cpus,
-            object_store_memory=options.object_store_mb * 2**20,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=options.local_cpus,
+                object_store_memory=options.object_store_mb * 2**20,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception as error:  # it has no narrower one for a part that was killed while it started
+            raise RunStopped(
+                f"no local Ray came up ({str(error).splitlines()[0]}): run the same command again"
+            ) from error
         return
     try:
         host, colon, port = options.place.rpartition(":")
@@ -123,3 +132,31 @@ def _start(options: RayOptions, local: bool) -> None:
             f"no Ray cluster can be used at {options.place} ({reason}): correct --address (or RAY_ADDRESS), or give "
             "--address local"
         ) from error
+
+
+@contextlib.contextmanager
+def _ended_with_its_ray(local: bool) -> Iterator[None]:
+    """End this process, with a sentence, when a part of its local Ray died; Ray would do so later, without a word."""
+    left = threading.Event()
+
+    def watch() -> None:
+        from ray._private.worker import _global_node
+
+        while not left.wait(SECONDS_BETWEEN_LOOKS):
+            if not (dead := [kind for kind, _ in _global_node.dead_processes() if kind in VITAL]):
+                continue
+            print(
+                f"error: the {dead[0]} of this command's Ray died (killed for memory?): the run was ended, and the same "
+                "command goes on from what is committed",
+                file=sys.stderr,
+                flush=True,
+            )
+            _global_node.kill_all_processes(check_alive=False, allow_graceful=False)
+            os._exit(STOPPED)
+
+    if local:
+        threading.Thread(target=watch, name="end_with_ray", daemon=True).start()
+    try:
+        yield
+    finally:
+        left.set()

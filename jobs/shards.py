@@ -15,7 +15,7 @@ from jobs.quarantine import CAREFUL, PULSE, TRIES, Lost, Made, Maker, Shard, Tri
 from jobs.session import RayOptions, session
 from jobs.watching import Monotony, require_few_errors, ticking
 from vsalign import errors, progress
-from vsalign.allocator import keep_freed_memory
+from vsalign.allocator import keep_freed_memory, return_freed_memory
 from vsalign.chunks import chunks
 from vsalign.errors import ConfigurationError, InputError, RunStopped, StoreError, VsalignError
 from vsalign.storage import ShardTask, Stage, pending_together
@@ -129,6 +129,7 @@ class ShardActor:
             return _failed(type(mistake).__name__, str(mistake))
         finally:
             PULSE.stop()
+            return_freed_memory()
         done = {"inputs": made.result.inputs, "errors": sum(made.result.errors.values()), "rows": made.result.rows}
         for name, metric in self._metrics.items():
             if count := done.get(name, 1):  # Ray refuses 0
