@@ -28,7 +28,7 @@ ENVIRONMENT = {
 }
 
 SECONDS_TO_CONNECT = 5.0
-SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_LOOKS = 0.1
 VITAL = ("raylet", "gcs_server")
 """Processes of a local Ray without which nothing goes on."""
 
@@ -136,7 +136,10 @@ def _start(options: RayOptions, local: bool) -> None:
 
 @contextlib.contextmanager
 def _ended_with_its_ray(local: bool) -> Iterator[None]:
-    """End this process, with a sentence, when a part of its local Ray died; Ray would do so later, without a word."""
+    """End this process, with a sentence, when a part of its local Ray died.
+
+    Ray does so later, with status 1 and no word; or at once, where it happens to ask the dead part for something.
+    """
     left = threading.Event()
 
     def watch() -> None:
@@ -146,8 +149,8 @@ def _ended_with_its_ray(local: bool) -> Iterator[None]:
             if not (dead := [kind for kind, _ in _global_node.dead_processes() if kind in VITAL]):
                 continue
             print(
-                f"error: the {dead[0]} of this command's Ray died (killed for memory?): the run was ended, and the same "
-                "command goes on from what is committed",
+                f"error: the {dead[0]} of this command's Ray died (killed for memory?): the run was ended, and the "
+                "same command goes on from what is committed",
                 file=sys.stderr,
                 flush=True,
             )

@@ -22,6 +22,7 @@ from vsalign.training.texts import captions_of
 from vsalign.training.word_vectors import require_word_dim, teacher_of
 
 PROG = "python -m jobs.train_alignment"
+RECIPES = alignment.RECIPES
 STAGE = "train_alignment"
 
 
@@ -57,7 +58,7 @@ class Options(AlignmentTraining, TrainOptions):
 def train_alignment(argv: Sequence[str] | None = None) -> int:
     """Train the model that `argv` asks for, and return the exit status."""
     about = "Trains the alignment model on images with whole sentences, and writes its folder."
-    options = parse(Options, argv, prog=PROG, description=about, recipes=alignment.RECIPES)
+    options = parse(Options, argv, prog=PROG, description=about, recipes=RECIPES)
     regions, captions = open_table(options.regions, "regions"), open_table(options.captions, "captions")
     for split in (options.train_split, options.validation_split):
         captions_of(captions, split)  # it refuses a split that has none

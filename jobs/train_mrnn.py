@@ -20,6 +20,7 @@ from vsalign.training.describer import DescriberData, DescriberTraining
 from vsalign.training.texts import captions_of
 
 PROG = "python -m jobs.train_mrnn"
+RECIPES = describer.RECIPES
 STAGE = "train_mrnn"
 
 
@@ -57,7 +58,7 @@ class Options(DescriberTraining, TrainOptions):
 def train_mrnn(argv: Sequence[str] | None = None) -> int:
     """Train the model that `argv` asks for, and return the exit status."""
     about = "Trains a describer on captions and inferred phrases, and writes its folder."
-    options = parse(Options, argv, prog=PROG, description=about, recipes=describer.RECIPES)
+    options = parse(Options, argv, prog=PROG, description=about, recipes=RECIPES)
     regions, captions = open_table(options.regions, "regions"), open_table(options.captions, "captions")
     for split in (options.train_split, options.validation_split):
         captions_of(captions, split)  # it refuses a split that has none

@@ -16,6 +16,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import create_runner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from pipelines.dataflow import is_dataflow, is_local
 from pipelines.watchdog import worker_command
 from vsalign.errors import ConfigurationError
 from vsalign.options import closest
@@ -74,14 +75,11 @@ def worker_count(options: PipelineOptions, workers: int) -> int:
 
 def require_reachable(output: str, options: PipelineOptions, workers: int) -> None:
     """Raise ConfigurationError for an output that the processes which commit the shards would not share."""
-    in_memory = output.startswith("memory://")
-    if in_memory and workers:
+    if output.startswith("memory://") and workers:
         raise ConfigurationError(
             f"--output {output}: worker processes do not see this process's memory; leave --workers out, or name a path"
         )
-    runner = str(options.view_as(StandardOptions).runner or "").rpartition(".")[2]
-    local = in_memory or output.startswith(("file://", "local://")) or "://" not in output
-    if local and runner.lower() == "dataflowrunner":
+    if is_local(output) and is_dataflow(options):
         raise ConfigurationError(
             f"--output {output}: Dataflow's machines do not see this one's files; name a bucket, as in gs://bucket/folder"
         )

@@ -117,7 +117,7 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
     )
     counts: dict[str, int] = {}
     how = {"overwrite": options.overwrite, "refresh": options.refresh}
-    stage = begin(output, lambda: listing.counted(counts), IMAGE_PLAN, counts, **how)
+    stage = begin(engine.place(output), lambda: engine.reachable(listing.counted(counts)), IMAGE_PLAN, counts, **how)
     tasks = stage.pending()
     if is_complete(stage, tasks):
         title = f"{STAGE}: the table was complete, nothing was done"
@@ -125,13 +125,14 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
 
     already = stage.inputs_done(tasks)
 
-    def graph(pipeline: beam.Pipeline) -> None:
+    def graph(pipeline: beam.Pipeline) -> beam.PCollection:
         shards = pipeline | "Shards" >> beam.Create(tasks) | "Spread" >> beam.Reshuffle()
-        _ = shards | "Extract" >> beam.ParDo(
+        return shards | "Extract" >> beam.ParDo(
             ExtractShard(output, settled(options.extractor, extractor), options.extraction, options.reading)
         )
 
-    engine.run(graph, stage, tasks, "images")
+    if not engine.run(graph, stage, tasks, "images"):
+        return 0
     stage.finish()
     return print_summary(f"{STAGE} finished", options.output, "images", already)
 

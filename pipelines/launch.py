@@ -10,8 +10,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import apache_beam as beam
@@ -19,15 +20,19 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
 from pipelines.beam_options import pipeline, read_beam_options, require_reachable, runs_here, worker_count
-from pipelines.commit import raise_mistake
+from pipelines.commit import FinishTable, raise_mistake
+from pipelines.dataflow import is_dataflow, is_local, is_template, prepare
 from pipelines.watchdog import Watchdog
 from vsalign import progress
 from vsalign.command import sigterm_as_exit
 from vsalign.errors import ConfigurationError, RunStopped, StoreError, VsalignError
 from vsalign.options import options_of
-from vsalign.storage import ShardTask, Stage
+from vsalign.storage import Output, ShardTask, Stage
 from vsalign.storage.layout import MANIFEST
 from vsalign.storage.shards import check_shard
+
+Build = Callable[[beam.Pipeline], beam.PCollection]
+"""Puts a stage's graph on a pipeline; what `CommitShard` yields comes out of it."""
 
 SECONDS_BETWEEN_LOOKS = 0.5
 LOOKING_SHARE = 0.05
@@ -47,6 +52,10 @@ class LaunchOptions:
     stall_timeout: float = 1800.0
     """Seconds without a committed shard and without any computing after which a run here is ended; 0: never. Computing
     of --workers is seen on Linux alone: elsewhere such a run is not ended."""
+    dry_run: bool = False
+    """List the inputs and build the graph, as the runner would get it, and stop: nothing is written or submitted."""
+    detach: bool = False
+    """Leave when the job is submitted: its own last step finishes the table. For a service, such as Dataflow."""
 
     def __post_init__(self) -> None:
         if not self.output.strip():
@@ -66,6 +75,8 @@ class Engine:
     """Worker processes on this machine; 0: none of ours."""
     stall_timeout: float
     prog: str
+    dry_run: bool = False
+    detach: bool = False
 
     @classmethod
     def of(cls, rest: list[str], launch: LaunchOptions, prog: str) -> Engine:
@@ -74,17 +85,41 @@ class Engine:
         options = read_beam_options(rest, own, prog)
         workers = worker_count(options, launch.workers)
         require_reachable(launch.output, options, workers)
+        if is_dataflow(options):
+            prepare(options, launch.dry_run)
+        if launch.detach and runs_here(options):
+            raise ConfigurationError("--detach leaves a job to a service: name one, as in --runner=DataflowRunner")
         runnable = pipeline(options, workers)  # raises where the runner is not there or refuses its options
         shutil.rmtree(runnable.local_tempdir, ignore_errors=True)  # Beam deletes it after a run alone
-        return cls(options, workers, launch.stall_timeout, prog)
+        detach = launch.detach or is_template(options)
+        return cls(options, workers, launch.stall_timeout, prog, launch.dry_run, detach)
 
-    def run(self, build: Callable[[beam.Pipeline], Any], stage: Stage, tasks: list[ShardTask], unit: str) -> None:
+    def place(self, output: Output) -> Output:
+        """Where the table is planned: at its place, or for a dry run in this process's memory."""
+        return replace(output, url=f"memory://dry-run-{uuid.uuid4().hex}") if self.dry_run else output
+
+    def reachable(self, shards: Iterable[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+        """The planned shards; raises ConfigurationError for inputs that Dataflow's machines cannot read."""
+        for rows in shards:
+            if is_dataflow(self.options) and is_local(rows[0]["uri"]):
+                raise ConfigurationError(
+                    f"{rows[0]['uri']} is on this machine, whose files Dataflow's do not see: copy the inputs to a "
+                    "bucket and name them there"
+                )
+            yield rows
+
+    def run(self, build: Build, stage: Stage, tasks: list[ShardTask], unit: str) -> bool:
         """Run the graph that `build` puts on a pipeline and that commits `tasks`; shows its progress.
 
-        Raises what a worker raised for a person's mistake, and RunStopped where a worker died, stood still or failed:
-        what is committed stands. Ctrl-C and SIGTERM end the workers too.
+        Returns whether all is done, and the table to be finished: not so for a dry run, or where the job is left to a
+        service. Raises what a worker raised for a person's mistake, and RunStopped where a worker died, stood still or
+        failed: what is committed stands. Ctrl-C and SIGTERM end the workers too.
         """
-        graph = _Graph(pipeline(self.options, self.workers), build)
+        root = pipeline(self.options, self.workers)
+        if self.dry_run or self.detach:
+            self._leave_to_the_runner(root, build, stage, len(tasks), unit)
+            return False
+        graph = _Graph(root, build)
         here = runs_here(self.options)
         commits = _Commits(stage, tasks, unit)
         with sigterm_as_exit(), commits.progress, Watchdog(self.stall_timeout if here else 0, self.workers) as watchdog:
@@ -94,12 +129,30 @@ class Engine:
                 watchdog.check(commits.seen)
             commits.look()
         graph.check()
+        return True
+
+    def _leave_to_the_runner(self, root: beam.Pipeline, build: Build, stage: Stage, shards: int, unit: str) -> None:
+        """Build the graph, submit it where this is no dry run, and say what comes of it."""
+        committed = build(root)
+        name = type(root.runner).__name__
+        if self.detach:
+            _ = committed | "Finish" >> FinishTable(stage.output, stage.begun)
+        if not self.dry_run or is_dataflow(self.options):  # a dry run of Dataflow's translates, and submits nothing
+            result = root.run()
+        if self.dry_run:
+            print(f"dry run: the graph of {shards:,} shards of {unit} is built for {name}; nothing was written")
+        elif is_template(self.options):
+            print(f"the template of {shards:,} shards of {unit} is written")
+        else:
+            job = result.job_id() if callable(getattr(result, "job_id", None)) else ""
+            print(f"{shards:,} shards of {unit} are left to {name}{f', job {job}' if job else ''}")
+            print(f"`vsalign status {stage.folder.url}` says how far it is; the job's last step finishes the table")
 
 
 class _Graph:
     """The running pipeline, in a thread of its own: FnApiRunner blocks, and for ever when a worker was killed."""
 
-    def __init__(self, root: beam.Pipeline, build: Callable[[beam.Pipeline], Any]) -> None:
+    def __init__(self, root: beam.Pipeline, build: Build) -> None:
         self._root = root
         self.done = threading.Event()
         self._failure: BaseException | None = None

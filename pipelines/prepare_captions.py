@@ -121,17 +121,18 @@ def prepare_captions(argv: Sequence[str] | None = None) -> int:
         counts.update(plan.counts)
         return plan.shards()
 
-    stage = begin(output, planned, CAPTION_PLAN, counts, overwrite=options.overwrite)
+    stage = begin(engine.place(output), planned, CAPTION_PLAN, counts, overwrite=options.overwrite)
     tasks = stage.pending()
     if is_complete(stage, tasks):
         return report(options.output, "prepare_captions: the table was complete, nothing was done", None)
     already = stage.inputs_done(tasks)
 
-    def graph(pipeline: beam.Pipeline) -> None:
+    def graph(pipeline: beam.Pipeline) -> beam.PCollection:
         shards = pipeline | "Shards" >> beam.Create(tasks) | "Spread" >> beam.Reshuffle()
-        _ = shards | "Prepare" >> beam.ParDo(PrepareShard(output, options.max_tokens))
+        return shards | "Prepare" >> beam.ParDo(PrepareShard(output, options.max_tokens))
 
-    engine.run(graph, stage, tasks, "captions")
+    if not engine.run(graph, stage, tasks, "captions"):
+        return 0
     stage.finish()
     return report(options.output, "prepare_captions finished", already)
 

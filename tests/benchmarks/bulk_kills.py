@@ -27,8 +27,9 @@ from tests.jobs.conftest import family_of
 from vsalign.storage import TableReader
 
 MODULE = "jobs.caption_images"
-STOPPED = (4, -signal.SIGKILL)
-"""Exit status of a run that lost an actor or the raylet for good, or was killed."""
+STOPPED = (4, 1, -signal.SIGKILL)
+"""Exit status of a run that lost an actor or the raylet for good, whose process Ray itself ended for that, or was
+killed."""
 MOST_STARTS = 25
 NAMES = {"actors": "ray::", "raylets": "raylet/raylet"}
 """What is in the command lines of the processes that are killed."""

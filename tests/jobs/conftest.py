@@ -211,6 +211,8 @@ class Cluster:
     """Where Prometheus would read."""
     others: Sequence[subprocess.Popen[bytes]] = ()
     """Its nodes beside the head."""
+    dashboard: str = ""
+    """Where jobs are submitted."""
 
     def workers(self, kind: str, node: int = 0) -> list[int]:
         """The process ids of a node's workers and actors of a kind; 0: the head's."""
@@ -225,19 +227,21 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def ray_cluster(more_nodes: int = 0) -> Iterator[Cluster]:
-    """Nodes of two CPUs each on this machine, the head's and others, which ask for a token."""
+def ray_cluster(more_nodes: int = 0, dashboard: bool = False) -> Iterator[Cluster]:
+    """Nodes of two CPUs each on this machine, the head's and others, which ask for a token; jobs may be submitted."""
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # short: Ray's sockets below it have at most 107 bytes
-    port, metrics = (free_port() for _ in range(2))
+    port, metrics, submitting = (free_port() for _ in range(3))
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": f"{random.getrandbits(128):032x}"}
     head = ["--head", f"--port={port}", f"--metrics-export-port={metrics}", f"--temp-dir={folder}"]
+    shown = [f"--dashboard-port={submitting}"] if dashboard else ["--include-dashboard=false"]
     nodes: list[subprocess.Popen[bytes]] = []
     try:
         for number in range(1 + more_nodes):
-            options = [f"--address=127.0.0.1:{port}"] if number else [*head, "--include-dashboard=false"]
+            options = [f"--address=127.0.0.1:{port}"] if number else [*head, *shown]
             nodes.append(_node(folder / f"{number}.log", token, options))
         environment = {"RAY_ADDRESS": f"127.0.0.1:{port}", **token}
-        yield Cluster(nodes[0], environment, f"http://127.0.0.1:{metrics}/metrics", nodes[1:])
+        url = "http://127.0.0.1:"
+        yield Cluster(nodes[0], environment, f"{url}{metrics}/metrics", nodes[1:], f"{url}{submitting}")
     finally:
         for node in nodes:
             for pid in [node.pid, *family_of(node.pid)]:

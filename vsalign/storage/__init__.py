@@ -6,9 +6,9 @@ from vsalign.storage.folder import Folder
 from vsalign.storage.reader import TableReader
 from vsalign.storage.shards import Output, ShardResult, ShardTask, ShardWriter
 from vsalign.storage.siblings import follow, pending_together
-from vsalign.storage.stage import Stage, Summary
+from vsalign.storage.stage import Begun, Stage, Summary
 
 __all__ = [
-    "Folder", "Output", "ShardResult", "ShardTask", "ShardWriter", "Stage", "Summary", "TableReader", "begin", "follow",
-    "pending_together", "require_claimable",
+    "Begun", "Folder", "Output", "ShardResult", "ShardTask", "ShardWriter", "Stage", "Summary", "TableReader", "begin",
+    "follow", "pending_together", "require_claimable",
 ]  # fmt: skip

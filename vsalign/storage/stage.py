@@ -54,20 +54,30 @@ class Summary:
         return 3 if self.archive_errors else 0
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What there was when a run began; it travels to the machine that finishes the table."""
+
+    moment: float
+    """Seconds since the epoch."""
+    shards: int
+    """Committed by earlier runs."""
+    rows: int
+    """In them."""
+
+
 class Stage:
     """A table in the making at `output.url`; the same command on the same folder goes on where it stopped.
 
     Raises ConfigurationError, with the difference named, where the folder holds a table of another configuration.
     """
 
-    def __init__(self, output: Output, *, overwrite: bool = False) -> None:
+    def __init__(self, output: Output, *, overwrite: bool = False, begun: Begun | None = None) -> None:
         self.output = output
         self.folder = Folder(output.url)
-        self.started = time.monotonic()
+        self.begun = begun or Begun(time.time(), 0, 0)
         self.done: dict[int, ShardResult] = {}
         self._present: dict[int, list[int]] = {}
-        self._done_before = 0
-        self._rows_before = 0
         if overwrite:
             clear(self.folder)
         claim(self.folder, output)
@@ -119,8 +129,8 @@ class Stage:
         tasks = self.tasks()
         with ThreadPoolExecutor(16) as pool:
             left = list(pool.map(lambda task: self._check(task, self._present.get(task.shard, [])), tasks))
-        self._done_before = len(self.done)
-        self._rows_before = sum(result.rows for result in self.done.values())
+        rows = sum(result.rows for result in self.done.values())
+        self.begun = Begun(self.begun.moment, len(self.done), rows)
         return [task for task in left if task is not None]
 
     def next_generation(self, shard: int) -> int:
@@ -159,10 +169,10 @@ class Stage:
 
         Raises IncompleteTableError where a shard is missing: the same command started again makes it.
         """
-        before, rows_before = self._done_before, self._rows_before
+        begun = self.begun
         for _ in range(FINISHES):
             missing = [task for task in self.pending() if task.shard not in self.done]
-            self._done_before, self._rows_before = before, rows_before
+            self.begun = begun
             if missing:
                 raise IncompleteTableError(
                     f"{len(missing)} of {self.held_plan()['shards']} shards of {self.output.url} are not committed "
@@ -224,9 +234,9 @@ class Stage:
             errors=dict(sorted(errors.items())),
             archive_errors=dict(sorted(archive_errors.items())),
             counts=dict(sorted(counts.items())),
-            done_before=self._done_before,
-            seconds=time.monotonic() - self.started,
-            rows_made=rows - self._rows_before,
+            done_before=self.begun.shards,
+            seconds=time.time() - self.begun.moment,
+            rows_made=rows - self.begun.rows,
         )
 
     def _manifest(self, summary: Summary) -> dict[str, Any]:

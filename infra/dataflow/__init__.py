@@ -1,0 +1,1 @@
+"""Feature extraction on Dataflow: what starts it, and its flex template."""
