@@ -13,7 +13,7 @@ TWO_AT_ONCE := -n 2 --dist loadfile
 SOURCES := vsalign pipelines jobs infra tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-short flickr8k scenes test test-all lint types format clean java
+.PHONY: help demo demo-short flickr8k scenes test test-all lint types docs wheels sbom audit format clean java
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,10 +63,24 @@ lint: $(VENV)/.installed-tests  ## ruff: rules and format
 types: $(VENV)/.installed-tests  ## mypy
 	$(PY) -m mypy
 
+docs: $(VENV)/.installed-tests  ## the site, under site/; a broken link fails
+	$(PY) -m mkdocs build --strict --quiet --site-dir site
+
+wheels: $(VENV)/.installed-tests  ## both distributions, under dist/
+	$(PY) -m pip wheel --quiet --no-deps --wheel-dir dist . ./models
+
+sbom: $(VENV)/.installed-road  ## what an installation consists of, with its licences, under dist/
+	$(VENV)/bin/cyclonedx-py environment --output-file dist/sbom.json $(PY)
+	$(VENV)/bin/pip-licenses --python $(PY) --format csv --output-file dist/licences.csv
+
+audit: $(VENV)/.installed-tests  ## known faults of the installed versions (needs a network), and unusual licences
+	$(VENV)/bin/pip-audit --skip-editable
+	$(PY) -m infra.licences
+
 format: $(VENV)/.installed-tests  ## put the sources into ruff's format
 	$(PY) -m ruff check --fix $(SOURCES)
 	$(PY) -m ruff format $(SOURCES)
 
 clean:  ## remove the default environment, caches and what the road wrote under runs/
-	rm -rf .venv runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv runs build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

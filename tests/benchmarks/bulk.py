@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--model", default="", help="folder of a describer; left out: the packaged ones")
     parser.add_argument("--count", type=int, default=1024, help="photographs of a round")
     parser.add_argument("--many", type=int, default=7000, help="photographs for the memory's growth; 0: not measured")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="0: no bare loop, the memory's growth alone")
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help="where to write the figures")
     asked = parser.parse_args()
@@ -112,6 +112,10 @@ def main() -> None:
         scratch = Path(place)
         folder = copied(found[: asked.count], scratch / "few")
         over, above = [], []
+        if not asked.rounds:
+            _, peak, idle = job(folder, scratch / "table-few", asked.model)
+            above.append(peak - idle)
+            print(f"{asked.count} photographs: {peak:.0f} MB, {idle:.0f} idle", flush=True)
         for number in range(asked.rounds):
             alone = [sys.executable, "-m", "tests.benchmarks.bulk", "--images", str(folder), "--bare", str(folder)]
             loop = float(subprocess.check_output([*alone, "--model", asked.model], text=True).split()[-1])
@@ -120,7 +124,9 @@ def main() -> None:
             above.append(peak - idle)
             print(f"loop {loop:.2f}, job {rate:.2f} images/s; {peak:.0f} MB, {idle:.0f} idle", flush=True)
         some = photographs(asked.count, asked.images)
-        figures = {"bulk.over_bare": (statistics.median(over), f"ratio (median of {asked.rounds} rounds)", some)}
+        figures = {}
+        if over:
+            figures["bulk.over_bare"] = (statistics.median(over), f"ratio (median of {asked.rounds} rounds)", some)
         if asked.many:
             everything = copied(found[: asked.many], scratch / "many")
             rate, peak, idle = job(everything, scratch / "table-many", asked.model)
