@@ -146,7 +146,7 @@ def _ended_with_its_ray(local: bool) -> Iterator[None]:
         from ray._private.worker import _global_node
 
         while not left.wait(SECONDS_BETWEEN_LOOKS):
-            if not (dead := [kind for kind, _ in _global_node.dead_processes() if kind in VITAL]):
+            if not (dead := [kind for kind, _ in _global_node.dead_processes() if kind in VITAL]) or left.is_set():
                 continue
             print(
                 f"error: the {dead[0]} of this command's Ray died (killed for memory?): the run was ended, and the "
@@ -157,9 +157,12 @@ def _ended_with_its_ray(local: bool) -> Iterator[None]:
             _global_node.kill_all_processes(check_alive=False, allow_graceful=False)
             os._exit(STOPPED)
 
+    watcher = threading.Thread(target=watch, name="end_with_ray", daemon=True)
     if local:
-        threading.Thread(target=watch, name="end_with_ray", daemon=True).start()
+        watcher.start()
     try:
         yield
     finally:
-        left.set()
+        left.set()  # before ray.shutdown ends them
+        if local:
+            watcher.join()
