@@ -69,9 +69,10 @@ docs: $(VENV)/.installed-tests  ## the site, under site/; a broken link fails
 wheels: $(VENV)/.installed-tests  ## both distributions, under dist/
 	$(PY) -m pip wheel --quiet --no-deps --wheel-dir dist . ./models
 
-sbom: $(VENV)/.installed-road  ## what an installation consists of, with its licences, under dist/
-	$(VENV)/bin/cyclonedx-py environment --output-file dist/sbom.json $(PY)
-	$(VENV)/bin/pip-licenses --python $(PY) --format csv --output-file dist/licences.csv
+sbom: $(VENV)/.installed-tests  ## what the images install, and its licences, under dist/
+	@mkdir -p dist
+	$(VENV)/bin/cyclonedx-py requirements --output-file dist/sbom.json infra/docker/constraints.txt
+	$(PY) -m infra.licences --table > dist/licences.csv
 
 audit: $(VENV)/.installed-tests  ## known faults of the installed versions (needs a network), and unusual licences
 	$(VENV)/bin/pip-audit --skip-editable

@@ -1,10 +1,12 @@
 """The licences of all that vsalign needs, against those that a person may use without reading.
 
-python -m infra.licences
+python -m infra.licences            what is unusual
+python -m infra.licences --table    all, as CSV
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import subprocess
@@ -28,13 +30,18 @@ ARGUED = {
 """Names of distributions -> why their licence, which is none of these or not told, does."""
 
 
-def unusual() -> dict[str, str]:
-    """Name -> licence, of what is neither free in the usual way nor argued."""
+def told() -> list[dict[str, str]]:
+    """Name, Version and License of each."""
     names = list(installed("vsalign", (*EXTRAS, *ALSO)))
     command = [sys.executable, "-m", "piplicenses", "--format", "json", "--from", "mixed", "--packages", *names]
-    told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    found: list[dict[str, str]] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+def unusual() -> dict[str, str]:
+    """Name -> licence, of what is neither free in the usual way nor argued."""
     found = {}
-    for each in told:
+    for each in told():
         parts = re.split(r"; | AND | OR ", each["License"].replace("(Apache-2.0 OR MIT)", "MIT"))
         argued = any(re.fullmatch(name, each["Name"]) for name in ARGUED)
         if not argued and not all(FREE.fullmatch(part) for part in parts):
@@ -44,6 +51,9 @@ def unusual() -> dict[str, str]:
 
 def main() -> int:
     """The command; its exit status is 1 where there is something to look at."""
+    if "--table" in sys.argv[1:]:
+        csv.writer(sys.stdout).writerows(each.values() for each in told())
+        return 0
     found = unusual()
     for name, licence in found.items():
         print(f"{name}: {licence}")

@@ -71,11 +71,18 @@ class ShardOptions(RayOptions):
             )
 
     def pool(self, resources: Mapping[str, float], shards: int, uses_gpus: bool) -> Pool:
-        """The actors that a cluster of such `resources` (CPU, GPU) gets for so many shards."""
+        """The actors that a cluster of such `resources` (CPU, GPU) gets for so many shards.
+
+        Raises ConfigurationError where it has no machine yet, and nobody said how many.
+        """
+        if not self.actors and not resources.get("CPU"):
+            raise ConfigurationError(
+                "the cluster has no CPU yet, so how many actors it has room for is not known: give --actors"
+            )
         gpus = self.gpus_per_actor
         if gpus is None:
             gpus = 1.0 if uses_gpus and resources.get("GPU") else 0.0
-        room = int(resources.get("CPU", 1)) // self.cpus_per_actor
+        room = int(resources.get("CPU", 0)) // self.cpus_per_actor
         if gpus:
             room = min(room, int(resources.get("GPU", 0) / gpus))
         return Pool(min(self.actors or max(1, room), shards), self.cpus_per_actor, gpus)

@@ -22,14 +22,15 @@ from typing import Any
 
 from jobs.session import ENVIRONMENT
 from vsalign.command import STOPPED, exit_status
-from vsalign.errors import ConfigurationError
+from vsalign.errors import ConfigurationError, RunStopped
 from vsalign.options import options_of, parse, to_dict, unknown_option
 
 JOBS = ("train_detector", "train_alignment", "align_segments", "train_mrnn", "caption_images")
 PACKAGES = ("vsalign", "pipelines", "jobs")
 OPTIONS = "options.yaml"
 PROG = "python -m jobs.submit"
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_TO_ANSWER = 120.0
 SECONDS_TO_START = 60.0
 NOT_YET = "No available agent"
 """What a cluster answers that has just started."""
@@ -56,7 +57,7 @@ class SubmitOptions:
 
 
 def submit(argv: Sequence[str] | None = None) -> int:
-    """Submit the job that `argv` asks for; returns the exit status: 0 where it ended right, 4 where it did not."""
+    """Submit the job that `argv` asks for; returns its exit status, or 4 where it ended without one."""
     name, own, theirs = _parted(sys.argv[1:] if argv is None else argv)
     about = f"Submits a job ({', '.join(JOBS)}), the first word, to a Ray cluster; its own options follow."
     options = parse(SubmitOptions, own, prog=PROG, description=about)
@@ -122,26 +123,41 @@ def _sent(name: str, options: SubmitOptions, folder: Path, read: dict[str, Any])
             f"no job can be submitted at {options.address} ({reason}): correct --cluster"
         ) from error
     print(f"{name} is job {job} of {options.address}; `ray job logs {job}` shows what it says", file=sys.stderr)
-    return 0 if options.detach else _followed(client, job)
+    try:
+        return 0 if options.detach else _followed(client, job)
+    except KeyboardInterrupt:
+        raise RunStopped(f"job {job} goes on in the cluster, unseen; `ray job stop {job}` ends it") from None
 
 
 def _followed(client: Any, job: str) -> int:
-    """Show what the job says until it ends."""
-    shown, status = 0, None
+    """Show what the job says until it ends; its own exit status, where it had one.
+
+    Raises RunStopped where the cluster does not answer for SECONDS_TO_ANSWER: the job goes on without us.
+    """
+    from ray.exceptions import RayError
+
+    shown, answered, status = 0, time.monotonic(), None
     while status is None or not status.is_terminal():
-        time.sleep(SECONDS_BETWEEN_LOOKS if status else 0)
-        status = client.get_job_status(job)
-        said = client.get_job_logs(job)
-        print(said[shown:], end="", flush=True)
-        shown = len(said)
+        try:
+            status, said = client.get_job_status(job), client.get_job_logs(job)
+        except (OSError, RuntimeError, RayError) as error:
+            if time.monotonic() - answered > SECONDS_TO_ANSWER:
+                raise RunStopped(
+                    f"the cluster does not answer ({type(error).__name__}); job {job} goes on there: "
+                    f"`ray job logs {job}` shows what it says"
+                ) from error
+        else:
+            answered = time.monotonic()
+            print(said[shown:], end="", flush=True)
+            shown = len(said)
+        if status is None or not status.is_terminal():
+            time.sleep(SECONDS_BETWEEN_LOOKS)
     if str(status) == "SUCCEEDED":
         return 0
-    message = client.get_job_info(job).message or ""
-    print(
-        f"error: job {job} ended as {status} ({message.splitlines()[0] if message else 'it said no more'})",
-        file=sys.stderr,
-    )
-    return STOPPED
+    info = client.get_job_info(job)
+    message = (info.message or "it said no more").splitlines()[0]
+    print(f"error: job {job} ended as {status} ({message})", file=sys.stderr)
+    return info.driver_exit_code if (info.driver_exit_code or 0) > 1 else STOPPED
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from apache_beam.options.pipeline_options import (
+    DebugOptions,
     GoogleCloudOptions,
     PipelineOptions,
     SetupOptions,
@@ -23,7 +24,7 @@ RUNNER = "dataflowrunner"
 PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 REGION = re.compile(r"[a-z]+-[a-z]+\d+")
 BUCKET_URL = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/\S*)?")
-ACCELERATOR = re.compile(r"type:[a-z0-9-]+;count:[1-9]\d*(;install-nvidia-driver(:\w+)?)?")
+ACCELERATOR = re.compile(r"type:[a-z0-9-]+;count:[1-9]\d*(;[a-z0-9_:.-]+)*")
 SERVICE_OPTIONS = (
     "worker_accelerator", "enable_prime", "min_num_workers", "max_workflow_runtime_walltime_seconds",
     "enable_google_cloud_profiler", "enable_google_cloud_heap_sampling", "enable_secure_boot", "use_runner_v2",
@@ -70,6 +71,9 @@ def prepare(options: PipelineOptions, dry_run: bool) -> None:
     setup = options.view_as(SetupOptions)
     setup.sdk_location, setup.save_main_session = "container", False  # the image has all: nothing goes with the job
     options.view_as(TestOptions).dry_run = dry_run
+    debug = options.view_as(DebugOptions)
+    # Beam's twelve would each hold a shard; launch.sh says when more than one are right.
+    debug.number_of_worker_harness_threads = debug.number_of_worker_harness_threads or 1
 
 
 def _require(flag: str, value: str | None, form: re.Pattern[str], remedy: str) -> None:

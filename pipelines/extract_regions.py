@@ -119,7 +119,7 @@ def extract_regions(argv: Sequence[str] | None = None) -> int:
     how = {"overwrite": options.overwrite, "refresh": options.refresh}
     stage = begin(engine.place(output), lambda: engine.reachable(listing.counted(counts)), IMAGE_PLAN, counts, **how)
     tasks = stage.pending()
-    if is_complete(stage, tasks):
+    if is_complete(stage, tasks) and not engine.must_submit:
         title = f"{STAGE}: the table was complete, nothing was done"
         return print_summary(title, options.output, "images", None)
 

@@ -94,6 +94,11 @@ class Engine:
         detach = launch.detach or is_template(options)
         return cls(options, workers, launch.stall_timeout, prog, launch.dry_run, detach)
 
+    @property
+    def must_submit(self) -> bool:
+        """Whether there is a job even where nothing is left to do: a template's launcher waits for one."""
+        return is_template(self.options)
+
     def place(self, output: Output) -> Output:
         """Where the table is planned: at its place, or for a dry run in this process's memory."""
         return replace(output, url=f"memory://dry-run-{uuid.uuid4().hex}") if self.dry_run else output
@@ -131,6 +136,12 @@ class Engine:
         graph.check()
         return True
 
+    def _submitted(self, root: beam.Pipeline) -> Any:
+        try:
+            return root.run()
+        except Exception as error:  # the service's, by its client: no rights, no quota, no network
+            raise RunStopped(f"the job could not be submitted ({type(error).__name__}: {error})") from error
+
     def _leave_to_the_runner(self, root: beam.Pipeline, build: Build, stage: Stage, shards: int, unit: str) -> None:
         """Build the graph, submit it where this is no dry run, and say what comes of it."""
         committed = build(root)
@@ -138,7 +149,7 @@ class Engine:
         if self.detach:
             _ = committed | "Finish" >> FinishTable(stage.output, stage.begun)
         if not self.dry_run or is_dataflow(self.options):  # a dry run of Dataflow's translates, and submits nothing
-            result = root.run()
+            result = self._submitted(root)
         if self.dry_run:
             print(f"dry run: the graph of {shards:,} shards of {unit} is built for {name}; nothing was written")
         elif is_template(self.options):

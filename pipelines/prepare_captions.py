@@ -123,7 +123,7 @@ def prepare_captions(argv: Sequence[str] | None = None) -> int:
 
     stage = begin(engine.place(output), planned, CAPTION_PLAN, counts, overwrite=options.overwrite)
     tasks = stage.pending()
-    if is_complete(stage, tasks):
+    if is_complete(stage, tasks) and not engine.must_submit:
         return report(options.output, "prepare_captions: the table was complete, nothing was done", None)
     already = stage.inputs_done(tasks)
 

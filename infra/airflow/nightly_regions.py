@@ -1,14 +1,15 @@
-"""Every night: the regions of what is new in the archive, on Dataflow, and the descriptions of it, on Kubernetes.
+"""Every night: the regions of what is new in the archive, on Dataflow, and its descriptions, on a Ray cluster.
 
 An Airflow DAG. It is safe to run twice, or late: `--refresh` extracts what the table does not list yet, and a run that
-was cut short is gone on with by the next. The variables project, region, bucket and image are Airflow's.
+was cut short is gone on with by the next. The variables project, region, bucket, image, cluster (the address of Ray's
+dashboard) and token are Airflow's; vsalign[ray] is installed where its workers run.
 """
 
 from __future__ import annotations
 
 import pendulum
-from airflow.providers.cncf.kubernetes.operators.resource import KubernetesCreateResourceOperator
 from airflow.providers.google.cloud.operators.dataflow import DataflowStartFlexTemplateOperator
+from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
 
 with DAG(
@@ -32,17 +33,25 @@ with DAG(
                     "images": "gs://{{ var.value.bucket }}/photographs",
                     "output": "gs://{{ var.value.bucket }}/regions",
                     "refresh": "true",
+                    "threads": "1",
                 },
                 "environment": {
                     "tempLocation": "gs://{{ var.value.bucket }}/dataflow/temp",
                     "sdkContainerImage": "{{ var.value.image }}",
+                    "machineType": "n2d-standard-8",
                     "flexrsGoal": "COST_OPTIMIZED",
                 },
             }
         },
     )
-    descriptions = KubernetesCreateResourceOperator(
+    bucket = "gs://{{ var.value.bucket }}"
+    descriptions = BashOperator(
         task_id="caption_images",
-        yaml_conf_file="caption-images.yaml",  # what `kubectl kustomize` makes of the job
+        bash_command=(
+            "python -m jobs.submit caption_images --refresh --actors 16 --cluster {{ var.value.cluster }} "
+            f"--images {bucket}/photographs --model {bucket}/describer --output {bucket}/descriptions"
+        ),
+        env={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "{{ var.value.token }}"},
+        append_env=True,
     )
     regions >> descriptions

@@ -30,6 +30,8 @@ if [ -n "${GPU:-}" ]; then
     --experiments=no_use_multiple_sdk_containers
     # Two shards at once: one is decoded while the other is on the GPU.
     --number_of_worker_harness_threads=2
+    # This machine may have no GPU, and would choose ONNX Runtime, which is for CPUs.
+    --extractor.runtime torch
   )
 else
   options+=(

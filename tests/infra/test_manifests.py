@@ -134,6 +134,9 @@ def test_the_head_computes_nothing_and_everything_asks_for_a_token() -> None:
 def test_ray_s_launcher_takes_the_clusters_of_plain_machines(name: str) -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
+    started = yaml.safe_load((INFRA / "ray" / "vms" / f"{name}.yaml").read_text())
+    commands = [*started["head_start_ray_commands"], *started["worker_start_ray_commands"]]
+    assert all("RAY_AUTH_MODE=token" in command for command in commands if "ray start" in command)
     validate_config(prepare_config(yaml.safe_load((INFRA / "ray" / "vms" / f"{name}.yaml").read_text())))
 
 

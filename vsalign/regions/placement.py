@@ -46,7 +46,10 @@ class Placement:
             # float32 is float32: the tensor cores' shortened one would be off by far more than float16's last digit.
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         if runtime == "onnxruntime" and kind == "cuda":
-            raise ConfigurationError("--extractor.runtime onnxruntime is for CPUs: add --extractor.device cpu")
+            raise ConfigurationError(
+                "--extractor.runtime onnxruntime is for CPUs (a machine without a GPU chooses it for all): add "
+                "--extractor.runtime torch, or --extractor.device cpu"
+            )
         if runtime == "onnxruntime" and not onnx_maps.installed():
             raise ConfigurationError(
                 "--extractor.runtime onnxruntime: it is not installed here; pip install 'vsalign[onnx]', or use torch"
