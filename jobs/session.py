@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.quiet import without_core_log
 from vsalign.command import STOPPED, sigterm_as_exit
@@ -101,6 +102,15 @@ def session(options: RayOptions, cpus: int) -> Iterator[None]:
                 yield
         finally:
             ray.shutdown()
+
+
+def beside_the_driver(actor: type) -> Any:
+    """An actor that takes no CPU, on this process's node: it dies with the driver, and with no other machine."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(actor).remote()
 
 
 def _start(options: RayOptions, local: bool) -> None:

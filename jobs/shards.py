@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from jobs.quarantine import CAREFUL, PULSE, TRIES, Lost, Made, Maker, Shard, Tries
-from jobs.session import RayOptions, session
+from jobs.session import RayOptions, beside_the_driver, session
 from jobs.watching import Monotony, require_few_errors, ticking
 from vsalign import errors, progress
 from vsalign.allocator import keep_freed_memory, return_freed_memory
@@ -252,7 +252,7 @@ def _results(
     context.use_datasource_v2 = False  # the new one makes one block, so one actor's work, of many small inputs
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it logs as an error, it raises too
-    tries = ray.remote(num_cpus=0)(Tries).remote()
+    tries = beside_the_driver(Tries)
     shards = ray.data.from_items([asdict(task) for task in tasks], override_num_blocks=len(tasks))
     results = shards.map_batches(
         ShardActor,

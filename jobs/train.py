@@ -16,7 +16,7 @@ import torch
 
 from jobs.inputs import everywhere
 from jobs.model_folder import TRAINING, ModelFolder
-from jobs.session import RayOptions, session
+from jobs.session import RayOptions, beside_the_driver, session
 from vsalign import errors, progress
 from vsalign.allocator import keep_freed_memory
 from vsalign.errors import ConfigurationError, RunStopped, StoreError, VsalignError
@@ -160,9 +160,7 @@ def train_model(
         print(f"{stage}: going on from the last checkpoint in {url}/{TRAINING}", file=sys.stderr, flush=True)
     training = Training(loop, config, data, url, options.threads, running)
     with session(options, options.threads * options.num_workers):
-        import ray
-
-        board = ray.remote(num_cpus=0)(Board).remote()
+        board = beside_the_driver(Board)
         _watch(_Fit(_trainer(folder, training, board, options)), board, stage, config.epochs)
     if not folder.complete:
         raise RunStopped(f"the training ended without a model at {url}: run the same command again, it goes on")

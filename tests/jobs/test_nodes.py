@@ -45,3 +45,19 @@ def test_any_number_of_actors_on_one_node_and_on_two_makes_the_same_rows(
         for where, actors in [(two, 4), *([(two, 1), (two, 2), (cluster, 2), (cluster, 4)] if LONG else [])]:
             again = made(where, actors)
             assert again[0].equals(rows) and again[1].equals(errors), actors
+
+
+@pytest.mark.timeout(400)
+def test_a_node_that_dies_costs_its_shards_alone(road: Any, start: Any, tmp_path: Path) -> None:
+    for number in range(3 if LONG else 1):
+        table = tmp_path / f"table-{number}"
+        about = ["--images", road.images, "--model", road.mrnn, "--output", str(table), "--shard-size", "2"]
+        with ray_cluster(more_nodes=1) as two:
+            job = start("caption_images", *about, "--max-regions", "2", "--actors", "4", **two.environment)
+            job.wait_for(lambda table=table: len(list(table.glob("part-*.parquet"))) >= 3, 150)
+            assert two.workers("MapWorker", 1)
+            two.kill(0)
+            status, _, said = job.finish()
+            assert status == 0, said
+        ids = TableReader(str(table), "descriptions").read(["image_id"])["image_id"].to_pylist()
+        assert sorted(ids) == sorted(path.name for path in Path(road.images).iterdir()), "each once"

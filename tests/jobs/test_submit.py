@@ -1,84 +1,36 @@
-"""The jobs as a person submits them: to a cluster of two nodes that asks for a token, of which one dies on the way."""
+"""The jobs as a person submits them, to a cluster that asks for a token."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs import submit
-from tests.jobs.conftest import LONG, Cluster, Job, family_of, ray_cluster
-from vsalign.checkpoint import load_model, read_config
+from tests.jobs.conftest import ray_cluster
 from vsalign.storage import TableReader
 
-RUNS = 3 if LONG else 1
 
-
-def kill_node(cluster: Cluster, number: int) -> None:
-    """As a machine that is taken away: the node's processes, all at once."""
-    node = cluster.others[number]
-    for pid in [node.pid, *family_of(node.pid)]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    node.wait(10)
-
-
-def submitted(start: Any, cluster: Cluster, name: str, *options: str) -> Job:
-    """A job on the cluster, from a process that knows no more of it than its dashboard and the token."""
-    token = {key: value for key, value in cluster.environment.items() if key != "RAY_ADDRESS"}
-    given = ["--cluster", cluster.dashboard, "--python", sys.executable, "--code", *options]
-    return start("submit", name, *given, **token)  # type: ignore[no-any-return]
-
-
-@pytest.mark.timeout(2000 if LONG else 500)
-def test_submitted_jobs_end_right_though_a_node_dies(road: Any, start: Any, tmp_path: Path) -> None:
-    tables = ["--regions", road.regions, "--captions", road.captions]
-    for number in range(RUNS):
-        with ray_cluster(more_nodes=2, dashboard=True) as cluster:
-            # A name that a shell would take apart: it arrives as it is.
-            folder = tmp_path / f"{number} of $HOME; 'echo' \"x\" & *"
-            alignment = str(folder / "alignment")
-            small = ["--model.h", "16", "--model.hidden", "16", "--min-count", "3", "--batch-size", "8"]
-            training = submitted(
-                start, cluster, "train_alignment", *tables, "--output", alignment, "--recipe", "paper", "--epochs", "6",
-                "--num-workers", "4", *small,
-            )  # fmt: skip
-            training.wait_for_line("epoch 2 of 6")
-            kill_node(cluster, 0)
-            assert training.finish()[0] == 0, "".join(training.said)
-            assert len(read_config(alignment)["training"]["history"]) == 6
-            load_model(alignment, "alignment")
-
-            segments = str(folder / "segments")
-            align = submitted(start, cluster, "align_segments", *tables, "--model", alignment, "--output", segments)
-            assert align.finish()[0] == 0, "".join(align.said)
-
-            describer = str(folder / "describer")
-            small = ["--recipe", "mrnn", "--model.hidden", "16", "--model.word-dim", "8", "--min-count", "3"]
-            given = ["--segments", segments, "--output", describer, "--epochs", "2", "--batch-size", "8", *small]
-            assert (mrnn := submitted(start, cluster, "train_mrnn", *tables, *given)).finish()[0] == 0, mrnn.said
-
-            described = str(folder / "descriptions")
-            about = ["--images", road.images, "--model", describer, "--output", described, "--shard-size", "2"]
-            caption = submitted(start, cluster, "caption_images", *about, "--actors", "4", "--max-regions", "2")
-            caption.wait_for(some_shards(Path(described), 3))
-            kill_node(cluster, 1)
-            assert caption.finish()[0] == 0, "".join(caption.said)
-            table = TableReader(described, "descriptions")
-            ids = table.read(["image_id"])["image_id"].to_pylist()
-            assert sorted(ids) == sorted(path.name for path in Path(road.images).iterdir()), "each once"
-
-
-def some_shards(table: Path, count: int) -> Callable[[], bool]:
-    """Whether so many are committed."""
-    return lambda: len(list(table.glob("part-*.parquet"))) >= count
+@pytest.mark.timeout(300)
+def test_a_submitted_job_s_options_arrive_as_they_are(road: Any, start: Any, tmp_path: Path) -> None:
+    # A name that a shell would take apart.
+    folder = tmp_path / "of $HOME; 'echo' \"x\" & *"
+    segments = str(folder / "segments")
+    given = ["--regions", road.regions, "--captions", road.captions, "--model", road.alignment, "--output", segments]
+    with ray_cluster(dashboard=True) as cluster:
+        token = {key: value for key, value in cluster.environment.items() if key != "RAY_ADDRESS"}
+        own = ["--cluster", cluster.dashboard, "--python", sys.executable, "--code"]
+        job = start("submit", "align_segments", *own, *given, **token)
+        status, out, said = job.finish()
+        assert status == 0, out + said
+        assert "align_segments finished" in out
+        assert TableReader(segments, "segments").rows
+        refused = start("submit", "align_segments", *own, *given, "--beta", "3", **token)
+        status, out, said = refused.finish()
+        assert status == 2 and "was made with another configuration" in out, "the job's own exit status"
 
 
 def test_who_has_no_token_is_refused(road: Any, start: Any, tmp_path: Path) -> None:
