@@ -103,7 +103,7 @@ class Reckoned:
             "files of the table": f"{2 * shards + math.ceil(shards / SHARDS_A_PLAN_FILE) + 3:,}",
             "the table": f"{archive.photographs * self.measured('bulk.bytes_a_photograph') / 1e9:,.1f} GB",
             "vCPU-hours": f"{hours:,.0f}",
-            f"days with {options.vcpus:,} vCPUs": f"{hours / options.vcpus / 24:,.1f}",
+            f"hours with {options.vcpus:,} vCPUs": f"{hours / options.vcpus:,.1f}",
             "machines": f"${hours * options.price:,.0f}",
             "requests of the bucket": f"{(self.reads() + self.writes()) / 1e6:,.2f} million",
             "their price": f"${requests:,.2f}",
