@@ -263,7 +263,8 @@ def test_a_store_that_fails_a_worker_is_not_taken_for_a_persons_mistake() -> Non
     with pytest.raises(StoreError):
         list(Failing(StoreError("503")).process(task))
     refusing = Failing(TableError("a full disk"))
-    assert list(refusing.process(task)) == [] and refusing.refused
+    assert list(refusing.process(task)) == ["TableError: a full disk"] and refusing.refused
+    assert list(refusing.process(task)) == [], "it is told once"
 
 
 def _size(data: bytes) -> tuple[int, int]:
