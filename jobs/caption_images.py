@@ -22,6 +22,7 @@ from jobs.kept_regions import KeptRegions, beside_of, keeping, kept_regions
 from jobs.quarantine import Lost, Made, Maker
 from jobs.shards import ShardOptions, ShardWork, make_shards
 from vsalign import tables
+from vsalign.allocator import return_freed_memory
 from vsalign.checkpoint import LoadedModel
 from vsalign.command import exit_status
 from vsalign.errors import ConfigurationError
@@ -204,6 +205,7 @@ class CaptionMaker(Maker):
         def describe(images: Sequence[Extracted]) -> list[dict[str, Any]]:
             rows = self.describer.describe(images)
             said.update(row["caption"] for row in rows)
+            return_freed_memory()
             return rows
 
         images = self.described.regions(self.output.read_plan(task), writer, lost)
