@@ -110,6 +110,22 @@ def regions_schema(dim: int) -> pa.Schema:
     )
 
 
+def index_schema(dim: int, precision: str) -> pa.Schema:
+    """The index table of a space of `dim` numbers, kept as int8 or float16: one row an image, a region one value."""
+    return pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("uri", pa.string(), nullable=False),
+            pa.field("width", pa.int32(), nullable=False),
+            pa.field("height", pa.int32(), nullable=False),
+            pa.field("caption", pa.string()),
+            pa.field("boxes", pa.list_(BOX), nullable=False),
+            pa.field("vectors", pa.list_(pa.binary(dim * np.dtype(precision).itemsize)), nullable=False),
+        ],
+        metadata={"dim": str(dim), "precision": precision},
+    )
+
+
 def feature_arrays(column: pa.Array) -> list[np.ndarray]:
     """The (n, D) float16 features of each row of the features column, as views (no copy, not writable)."""
     values = column.values

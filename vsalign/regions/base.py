@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vsalign.errors import InputError, Reason
+from vsalign.errors import ConfigurationError, InputError, Reason
 
 FLOAT16_MAX = 65504.0
 
@@ -79,6 +79,13 @@ class RegionExtractor(ABC):
     @abstractmethod
     def extract(self, batch: list[Prepared]) -> list[Regions]:
         """The regions of each picture of a batch, in order; thread-safe where `parallel` says so."""
+
+    def at(self, picture: Prepared, boxes: np.ndarray) -> Regions:
+        """The features of boxes (n, 4) xyxy px of one picture, whatever it would find itself.
+
+        Raises ConfigurationError where it cannot be told where to look.
+        """
+        raise ConfigurationError(f"the extractor {self.name} finds its own boxes: no other place can be asked for")
 
 
 def whole_image(width: int, height: int) -> np.ndarray:

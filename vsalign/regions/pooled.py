@@ -79,7 +79,6 @@ class PooledRegions(RegionExtractor):
             from vsalign.regions.given import read_boxes
 
             self.given, self.boxes_sha256 = read_boxes(boxes)
-        self._fixed = self._matrix(fixed_boxes(), 1, 1)
 
     def identity(self) -> dict[str, Any]:
         facts = {
@@ -124,7 +123,14 @@ class PooledRegions(RegionExtractor):
     @torch.inference_mode()
     def extract(self, batch: list[Prepared]) -> list[Regions]:
         maps = self.maps(self.placement.send([picture.pixels for picture in batch]))
-        found = self.find(maps, batch)
+        return self._pooled(maps, batch, self.find(maps, batch))
+
+    @torch.inference_mode()
+    def at(self, picture: Prepared, boxes: np.ndarray) -> Regions:
+        maps = self.maps(self.placement.send([picture.pixels]))
+        return self._pooled(maps, [picture], [(boxes, np.ones(len(boxes), np.float32))])[0]
+
+    def _pooled(self, maps: Sequence[Tensor], batch: Sequence[Prepared], found: Sequence[Found]) -> list[Regions]:
         pooled = []
         if self.pooling != "map":
             pooled.append(self._crops(batch, found))
@@ -138,8 +144,6 @@ class PooledRegions(RegionExtractor):
         ]
 
     def _matrices(self, batch: Sequence[Prepared], found: Sequence[Found]) -> list[Tensor]:
-        if self.known is PooledRegions.known and self.given is None:
-            return [self._fixed] * len(batch)
         return [
             self._matrix(boxes, picture.width, picture.height) for picture, (boxes, _) in zip(batch, found, strict=True)
         ]

@@ -8,7 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-FLOATS = ("features", "boxes", "scores")
+DENSE = ("vectors",)
+"""Columns whose bytes look random: packing them costs time at every reading and saves nothing."""
+FLOATS = ("features", "boxes", "scores", *DENSE)
 """Columns of which no value repeats: a dictionary costs time there and saves nothing."""
 
 
@@ -50,8 +52,8 @@ def encoding(schema: pa.Schema) -> dict[str, Any]:
     """
     leaves = _leaf_paths(schema)
     return {
-        "compression": "zstd",
-        "compression_level": 1,
+        "compression": {path: "none" if path.split(".")[0] in DENSE else "zstd" for path in leaves},
+        "compression_level": {path: 1 for path in leaves if path.split(".")[0] not in DENSE},
         "use_dictionary": [path for path in leaves if path.split(".")[0] not in FLOATS],
         "write_statistics": [path for path in leaves if path.endswith("_id")],
         "write_page_checksum": True,

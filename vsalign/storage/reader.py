@@ -44,6 +44,9 @@ class TableReader:
         """The table's Arrow schema, without the file's own metadata."""
         if self.table == "regions":
             return tables.regions_schema(self._feature_dim())
+        if self.table == "index":
+            space = self.properties["space"]
+            return tables.index_schema(space["dim"], space["precision"])
         schema: pa.Schema = getattr(tables, self.table.upper())
         return schema
 

@@ -1,0 +1,98 @@
+"""An index opened for questions."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from vsalign.alignment.placing import Placing
+from vsalign.checkpoint import LoadedModel, load_model, read_config
+from vsalign.errors import ConfigurationError, ModelError
+from vsalign.search.blocks import Block, blocks
+from vsalign.search.exact import scores
+from vsalign.search.hits import Found, Hit, hits
+from vsalign.search.queries import Asker, Query
+from vsalign.search.removed import removed
+from vsalign.search.space import Space
+from vsalign.search.wanted import Wanted
+from vsalign.storage import TableReader
+
+
+class Question(NamedTuple):
+    """What is looked for, and where."""
+
+    query: Query
+    wanted: Wanted = Wanted()
+
+
+class SearchIndex:
+    """An index at `url`; questions may come from any thread.
+
+    model: folder of the alignment model, where it is not where it was when the index was made. language: folder of the
+    sentence encoder of a model that needs one. resident: whether the index stays in memory, or is read through for each
+    question. Raises VsalignError where index or model cannot be used.
+    """
+
+    def __init__(self, url: str, *, model: str = "", language: str = "", resident: bool = True) -> None:
+        self.table = TableReader(url, "index")
+        self.model = _recorded_model(self.table, model)
+        self.asker = Asker(self.model, Space.read(self.table.folder, **self.table.properties["space"]), language)
+        self.placing = Placing().settled(normalised=self.model.model.config.normalise)
+        self.removed = removed(self.table.folder)
+        self._blocks = list(blocks(self.table, self.removed)) if resident else None
+
+    def __len__(self) -> int:
+        """Images, those that were removed among them."""
+        return self.table.rows
+
+    def search(self, query: Query, k: int, wanted: Wanted | None = None) -> list[Hit]:
+        """The k images that fit best, the best first; equal ones in the index's order."""
+        (found,) = self.find([Question(query, wanted or Wanted())], k)
+        return hits(query, found, self.placing)
+
+    @torch.inference_mode()
+    def find(self, questions: Sequence[Question], k: int) -> list[list[Found]]:
+        """The best k of each of some questions, which together take less time than one after the other.
+
+        Raises ConfigurationError where k is below 1.
+        """
+        if k < 1:
+            raise ConfigurationError(f"k is {k}: give at least 1")
+        best: list[list[Found]] = [[] for _ in questions]
+        for block in self._blocks if self._blocks is not None else blocks(self.table, self.removed):
+            of_block = scores(block.regions, block.counts, [question.query.asked for question in questions])
+            masks = {question.wanted: question.wanted.rows(block) for question in questions}
+            for number, question in enumerate(questions):
+                own = of_block[:, number]
+                if (mask := masks[question.wanted]) is not None:
+                    own = own.masked_fill(~torch.from_numpy(mask), -torch.inf)
+                best[number] = _merged(best[number], block, own, k)
+        return best
+
+
+def _merged(best: list[Found], block: Block, own: torch.Tensor, k: int) -> list[Found]:
+    """The best k of what was found and of a block's images, whose scores (n,) are; -inf: not wanted."""
+    values, places = own.topk(min(k, len(own)))
+    least = best[-1].score if len(best) == k else -torch.inf
+    better = (values > least) & (values > -torch.inf)
+    values, places = values[better], places[better]
+    if not len(places):
+        return best
+    rows = block.rows.take(places.numpy()).to_pylist()
+    new = [
+        Found(score, block.first + place, row, block.regions[place].clone())
+        for score, place, row in zip(values.tolist(), places.tolist(), rows, strict=True)
+    ]
+    return heapq.nsmallest(k, [*best, *new], key=lambda found: (-found.score, found.number))
+
+
+def _recorded_model(table: TableReader, elsewhere: str) -> LoadedModel:
+    """The model that an index was made with."""
+    recorded = table.manifest["configuration"]["model"]
+    url = elsewhere or recorded["url"]
+    if read_config(url)["weights_sha256"] != recorded["weights_sha256"]:
+        raise ModelError(f"{table.url} was made with another model than {url}: name its folder with --model")
+    return load_model(url, "alignment")
