@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 
 from vsalign.storage import TableReader
+
+warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # it is only read
 
 SHOWN = ("image_id", "uri", "width", "height", "caption", "boxes")
 
@@ -53,7 +56,7 @@ def _regions(column: pa.ListArray, precision: np.dtype) -> tuple[Tensor, Tensor 
     dim = flat.type.byte_width // precision.itemsize
     start = flat.offset * dim
     values = np.frombuffer(flat.buffers()[1] or b"", precision, count=start + len(flat) * dim)[start:].reshape(-1, dim)
-    counts = column.value_lengths().to_numpy()
+    counts = np.array(column.value_lengths())
     if len(counts) and (counts == counts[0]).all():
         return torch.from_numpy(values.reshape(len(counts), counts[0], dim)), None
     steps = np.arange(counts.max(initial=0))
