@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -50,6 +50,10 @@ class SearchIndex:
         """Images, those that were removed among them."""
         return self.table.rows
 
+    def blocks(self) -> Iterable[Block]:
+        """All of it."""
+        return self._blocks if self._blocks is not None else blocks(self.table, self.removed)
+
     def search(self, query: Query, k: int, wanted: Wanted | None = None) -> list[Hit]:
         """The k images that fit best, the best first; equal ones in the index's order."""
         (found,) = self.find([Question(query, wanted or Wanted())], k)
@@ -64,7 +68,7 @@ class SearchIndex:
         if k < 1:
             raise ConfigurationError(f"k is {k}: give at least 1")
         best: list[list[Found]] = [[] for _ in questions]
-        for block in self._blocks if self._blocks is not None else blocks(self.table, self.removed):
+        for block in self.blocks():
             masks = {question.wanted: question.wanted.rows(block) for question in questions}
             asked = [question.query.asked for question in questions]
             quick = is_quick(block.regions)
