@@ -1,4 +1,4 @@
-"""An index of any number of images that never were: each has some regions of one real image and the rest of another.
+"""An index of any number of images that never were: each region of one is between those of two real images.
 
 python -m tests.benchmarks.synthetic_index --index DIR --output DIR --images 1000000
 """
@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from vsalign import tables
+from vsalign.alignment.projection import unit
 from vsalign.search import SearchIndex
+from vsalign.search.space import Space
 from vsalign.storage import Folder, Output, begin
 
 IMAGES_A_SHARD = 2**16
@@ -24,26 +27,26 @@ PLAN = pa.schema([("uri", pa.string()), ("first", pa.int64()), ("images", pa.int
 def write_synthetic(real: str, output: str, images: int) -> None:
     """An index of `images` mixtures of those of an index's images that have the most regions.
 
-    The k-th takes two images that no other takes in this order, as long as there are that many pairs; then another
-    share of them.
+    The k-th takes two images that no other takes in this order, as long as there are that many pairs, and each of its
+    regions a share of its own, 0.5 to 0.95, of the first's: no region is like another.
     """
     index = SearchIndex(real)
     held = list(index.blocks())
-    vectors = np.concatenate([block.regions.transpose(0, 1).numpy() for block in held])
+    space = index.asker.space
+    vectors = np.concatenate([space.unpacked(block.regions.transpose(0, 1)).numpy() for block in held])
     rows = [row for block in held for row in block.rows["boxes"].to_pylist()]
     whole = [number for number, row in enumerate(rows) if len(row) == vectors.shape[1]]
     vectors, boxes = vectors[whole], np.array([rows[number] for number in whole], np.float32)
-    space = index.table.properties["space"]
-    schema = tables.index_schema(space["dim"], space["precision"])
+    schema = tables.index_schema(space.dim, space.precision)
     made = Output(output, "index", schema, "index", index.table.manifest["configuration"], index.table.properties)
     stage = begin(made, lambda: _plan(images), PLAN, {}, overwrite=True)
-    index.asker.space.write(Folder(output))
+    space.write(Folder(output))
     for task in stage.pending():
         (row,) = made.read_plan(task)
         writer = made.open_shard(task)
         for first in range(row["first"], row["first"] + row["images"], IMAGES_A_BATCH):
             numbers = np.arange(first, min(first + IMAGES_A_BATCH, row["first"] + row["images"]))
-            writer.write(_mixed(numbers, vectors, boxes, schema))
+            writer.write(_mixed(numbers, vectors, boxes, space))
         writer.commit(row["images"])
     stage.finish()
 
@@ -53,18 +56,18 @@ def _plan(images: int) -> Iterator[list[dict[str, Any]]]:
         yield [{"uri": str(first), "first": first, "images": min(IMAGES_A_SHARD, images - first)}]
 
 
-def _mixed(numbers: np.ndarray, vectors: np.ndarray, boxes: np.ndarray, schema: pa.Schema) -> pa.RecordBatch:
-    """Rows of the index. An image's number chooses two real ones, and which regions are the first's."""
+def _mixed(numbers: np.ndarray, vectors: np.ndarray, boxes: np.ndarray, space: Space) -> pa.RecordBatch:
+    """Rows of the index; an image's number chooses two real ones and the shares."""
     real, most, dim = vectors.shape
     one, other = numbers % real, (numbers + 1 + numbers // real) % real
-    shares = 1 + (numbers // (real * (real - 1)) + numbers) % (most - 1)  # of its regions, from the first image
-    first = (np.arange(most) + numbers[:, None]) % most < shares[:, None]
-    chosen = np.where(first, one[:, None], other[:, None])
-    ranks = np.arange(most)
-    flat = np.ascontiguousarray(vectors[chosen, ranks]).reshape(-1, dim)
+    shares = np.stack([np.random.default_rng(number).uniform(0.5, 0.95, most) for number in numbers])[..., None]
+    between = shares * vectors[one] + (1 - shares) * vectors[other]
+    kept = space.packed(unit(torch.from_numpy(between.astype(np.float32)), space.unit)).numpy()
+    flat = kept.reshape(-1, dim)
+    chosen, ranks = one[:, None], np.arange(most)
     places = boxes[chosen, ranks].reshape(-1, 4)
     values = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(dim * vectors.dtype.itemsize), len(flat), [None, pa.py_buffer(flat)]
+        pa.binary(dim * flat.dtype.itemsize), len(flat), [None, pa.py_buffer(flat)]
     )
     ends = pa.array(np.arange(0, len(flat) + 1, most), pa.int32())
     names = [f"{number % 1000:03d}/{number:09d}.jpg" for number in numbers]
@@ -79,7 +82,7 @@ def _mixed(numbers: np.ndarray, vectors: np.ndarray, boxes: np.ndarray, schema: 
         pa.ListArray.from_arrays(ends, pa.FixedSizeListArray.from_arrays(pa.array(places.ravel()), 4)),
         pa.ListArray.from_arrays(ends, values),
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    return pa.RecordBatch.from_arrays(columns, schema=tables.index_schema(dim, space.precision))
 
 
 def main() -> None:
