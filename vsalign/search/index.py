@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
 
+import pyarrow.compute as pc
 import torch
 
 from vsalign.alignment.placing import Placing
@@ -48,6 +50,20 @@ class SearchIndex:
         """Images, those that were removed among them."""
         return self.table.rows
 
+    @cached_property
+    def kept(self) -> int:
+        """Images that were not removed."""
+        return sum(len(block) if block.kept is None else pc.sum(block.kept).as_py() for block in self._all())
+
+    def picture(self, number: int) -> dict[str, Any]:
+        """The row (columns SHOWN) of an image by its number; raises LookupError where there is none, or it is out."""
+        for block in self._all():
+            place = number - block.first
+            if 0 <= place < len(block) and (block.kept is None or block.kept[place].as_py()):
+                row: dict[str, Any] = block.rows.slice(place, 1).to_pylist()[0]
+                return row
+        raise LookupError(f"the index has no picture {number}")
+
     def search(self, query: Query, k: int, wanted: Wanted | None = None) -> list[Hit]:
         """The k images that fit best, the best first; equal ones in the index's order."""
         (found,) = self.find([Question(query, wanted or Wanted())], k)
@@ -62,7 +78,7 @@ class SearchIndex:
         if k < 1:
             raise ConfigurationError(f"k is {k}: give at least 1")
         best: list[list[Found]] = [[] for _ in questions]
-        for block in self._blocks if self._blocks is not None else blocks(self.table, self.removed):
+        for block in self._all():
             of_block = scores(block.regions, block.counts, [question.query.asked for question in questions])
             masks = {question.wanted: question.wanted.rows(block) for question in questions}
             for number, question in enumerate(questions):
@@ -71,6 +87,9 @@ class SearchIndex:
                     own = own.masked_fill(~torch.from_numpy(mask), -torch.inf)
                 best[number] = _merged(best[number], block, own, k)
         return best
+
+    def _all(self) -> Iterable[Block]:
+        return self._blocks if self._blocks is not None else blocks(self.table, self.removed)
 
 
 def _merged(best: list[Found], block: Block, own: torch.Tensor, k: int) -> list[Found]:
