@@ -93,7 +93,8 @@ function told(answer) {
   const unknown = answer.unknown.length ? ` The model does not know: ${answer.unknown.join(", ").slice(0, 300)}.` : "";
   const filtered = FILTERS.some((name) => state[name]);
   if (!found.length) return `${filtered ? "Nothing is found there: change the filters." : "Nothing is found."}${unknown}`;
-  return sentence(`${found.length}${more ? " and more" : ""}, the best first`) + unknown;
+  const count = `${found.length}${more ? " and more" : ""} ${found.length === 1 && !more ? "picture" : "pictures"}`;
+  return sentence(found.length === 1 ? count : `${count}, the best first`) + unknown;
 }
 
 const endIsNear = grid.watchEnd(() => { if (more && !running) load(); });
