@@ -16,6 +16,7 @@ from vsalign.storage import TableReader
 
 warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # it is only read
 
+LENGTHS_AT_ONCE = 2**13
 SHOWN = ("image_id", "uri", "width", "height", "caption", "boxes")
 
 
@@ -28,9 +29,11 @@ class Block:
     rows: pa.RecordBatch
     """The columns SHOWN."""
     regions: Tensor
-    """(n, R, d) int8 or float16, as a space keeps them; behind an image's own stands its first again."""
+    """(R, n, d) int8 or float16, as a space keeps them, rank by rank; behind an image's own stands its first again."""
     counts: Tensor | None
     """(n,) of each image's own; None: R of all."""
+    longest: float
+    """The largest length of a region's vector."""
     kept: pa.Array | None
     """(n,) bool: what was not removed; None: all."""
 
@@ -50,16 +53,23 @@ def blocks(table: TableReader, removed: Set[str]) -> Iterator[Block]:
         first += batch.num_rows
 
 
-def _regions(column: pa.ListArray, precision: np.dtype) -> tuple[Tensor, Tensor | None]:
-    """(n, R, d) and (n,), as Block's; every image has a region."""
+def _regions(column: pa.ListArray, precision: np.dtype) -> tuple[Tensor, Tensor | None, float]:
+    """regions, counts and longest of a Block; every image has a region."""
     flat = column.flatten()
     dim = flat.type.byte_width // precision.itemsize
     start = flat.offset * dim
     values = np.frombuffer(flat.buffers()[1] or b"", precision, count=start + len(flat) * dim)[start:].reshape(-1, dim)
     counts = np.array(column.value_lengths())
+    longest = max((float(torch.from_numpy(some).float().norm(dim=1).max()) for some in _parts(values)), default=0.0)
     if len(counts) and (counts == counts[0]).all():
-        return torch.from_numpy(values.reshape(len(counts), counts[0], dim)), None
-    steps = np.arange(counts.max(initial=0))
+        by_image = torch.from_numpy(values).view(len(counts), counts[0], dim)
+        return by_image.transpose(0, 1).contiguous(), None, longest
+    ranks = np.arange(counts.max(initial=0))[:, None]
     firsts = np.cumsum(counts) - counts
-    taken = np.where(steps < counts[:, None], firsts[:, None] + steps, firsts[:, None])
-    return torch.from_numpy(values[taken]), torch.from_numpy(counts)
+    taken = np.where(ranks < counts, firsts + ranks, firsts)
+    return torch.from_numpy(values[taken]), torch.from_numpy(counts), longest
+
+
+def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(values), LENGTHS_AT_ONCE):
+        yield values[start : start + LENGTHS_AT_ONCE]

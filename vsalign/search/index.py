@@ -7,14 +7,16 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from torch import Tensor
 
 from vsalign.alignment.placing import Placing
 from vsalign.checkpoint import LoadedModel, load_model, read_config
 from vsalign.errors import ConfigurationError, ModelError
 from vsalign.search.blocks import Block, blocks
-from vsalign.search.exact import scores
+from vsalign.search.exact import Asked, is_quick, quick_scores, scores
 from vsalign.search.hits import Found, Hit, hits
 from vsalign.search.queries import Asker, Query
 from vsalign.search.removed import removed
@@ -79,31 +81,50 @@ class SearchIndex:
             raise ConfigurationError(f"k is {k}: give at least 1")
         best: list[list[Found]] = [[] for _ in questions]
         for block in self._all():
-            of_block = scores(block.regions, block.counts, [question.query.asked for question in questions])
             masks = {question.wanted: question.wanted.rows(block) for question in questions}
+            asked = [question.query.asked for question in questions]
+            quick = is_quick(block.regions)
+            if quick:
+                of_block, errors = quick_scores(block.regions, block.counts, asked, block.longest)
+            else:
+                of_block, errors = scores(block.regions, block.counts, asked), torch.zeros(len(asked))
             for number, question in enumerate(questions):
                 own = of_block[:, number]
                 if (mask := masks[question.wanted]) is not None:
                     own = own.masked_fill(~torch.from_numpy(mask), -torch.inf)
-                best[number] = _merged(best[number], block, own, k)
+                places = _promising(own, float(errors[number]), best[number], k)
+                if len(places):
+                    values = _exactly(block, places, asked[number]) if quick else own[places]
+                    best[number] = _merged(best[number], block, places, values, k)
         return best
 
     def _all(self) -> Iterable[Block]:
         return self._blocks if self._blocks is not None else blocks(self.table, self.removed)
 
 
-def _merged(best: list[Found], block: Block, own: torch.Tensor, k: int) -> list[Found]:
-    """The best k of what was found and of a block's images, whose scores (n,) are; -inf: not wanted."""
-    values, places = own.topk(min(k, len(own)))
-    least = best[-1].score if len(best) == k else -torch.inf
-    better = (values > least) & (values > -torch.inf)
-    values, places = values[better], places[better]
-    if not len(places):
-        return best
-    rows = block.rows.take(places.numpy()).to_pylist()
+def _promising(own: Tensor, error: float, best: Sequence[Found], k: int) -> Tensor:
+    """Which images of a block, whose scores (n,) may be off by `error`, may be among the best k."""
+    least = own.topk(min(k, len(own))).values[-1] - 2 * error
+    if len(best) == k:
+        least = torch.maximum(least, torch.tensor(best[-1].score - error))
+    return ((own >= least) & (own > -torch.inf)).nonzero()[:, 0]
+
+
+def _exactly(block: Block, places: Tensor, asked: Asked) -> Tensor:
+    """(m,): the scores of some images of a block."""
+    counts = None if block.counts is None else block.counts[places]
+    return scores(block.regions[:, places], counts, [asked])[:, 0]
+
+
+def _merged(best: Sequence[Found], block: Block, places: Tensor, values: Tensor, k: int) -> list[Found]:
+    """The best k of what was found and of some images of a block, whose scores `values` are; equal ones in order."""
+    order = sorted(zip((-values).tolist(), places.tolist(), strict=True))[:k]
+    if len(best) == k:
+        order = [(loss, place) for loss, place in order if -loss > best[-1].score]
+    rows = block.rows.take(pa.array([place for _, place in order], pa.int64())).to_pylist()
     new = [
-        Found(score, block.first + place, row, block.regions[place].clone())
-        for score, place, row in zip(values.tolist(), places.tolist(), rows, strict=True)
+        Found(-loss, block.first + place, row, block.regions[:, place].clone())
+        for (loss, place), row in zip(order, rows, strict=True)
     ]
     return heapq.nsmallest(k, [*best, *new], key=lambda found: (-found.score, found.number))
 

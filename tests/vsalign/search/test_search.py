@@ -124,6 +124,22 @@ def test_fewer_and_smaller_numbers_keep_most_of_a_score(made: IndexOptions, tmp_
     assert errors[16] < 0.02 < errors[4] and errors[16] < errors[12] < errors[4], errors
 
 
+@pytest.mark.parametrize("k", [1, 4, 30])
+def test_whole_numbers_find_what_the_exact_score_finds(
+    made: IndexOptions, monkeypatch: pytest.MonkeyPatch, k: int
+) -> None:
+    build_index(IndexOptions(**{**vars(made), "precision": "int8", "dim": 16}))
+    index = SearchIndex(made.output)
+    queries = [index.asker.sentence(sentence) for sentence in SENTENCES]
+    found = []
+    for quick in (True, False):
+        monkeypatch.setattr("vsalign.search.index.is_quick", lambda regions, quick=quick: quick)
+        found.append([index.search(query, k, wanted) for query in queries for wanted in (None, Wanted(path="work"))])
+    for quick, exact in zip(*found, strict=True):
+        assert [hit.number for hit in quick] == [hit.number for hit in exact]
+        np.testing.assert_allclose([hit.score for hit in quick], [hit.score for hit in exact], atol=1e-5)
+
+
 def test_questions_together_are_answered_as_each_alone(made: IndexOptions) -> None:
     from vsalign.search import Question
 
