@@ -55,16 +55,20 @@ class SearchIndex:
     @cached_property
     def kept(self) -> int:
         """Images that were not removed."""
-        return sum(len(block) if block.kept is None else pc.sum(block.kept).as_py() for block in self._all())
+        return sum(len(block) if block.kept is None else pc.sum(block.kept).as_py() for block in self.blocks())
 
     def picture(self, number: int) -> dict[str, Any]:
         """The row (columns SHOWN) of an image by its number; raises LookupError where there is none, or it is out."""
-        for block in self._all():
+        for block in self.blocks():
             place = number - block.first
             if 0 <= place < len(block) and (block.kept is None or block.kept[place].as_py()):
                 row: dict[str, Any] = block.rows.slice(place, 1).to_pylist()[0]
                 return row
         raise LookupError(f"the index has no picture {number}")
+
+    def blocks(self) -> Iterable[Block]:
+        """All of it."""
+        return self._blocks if self._blocks is not None else blocks(self.table, self.removed)
 
     def search(self, query: Query, k: int, wanted: Wanted | None = None) -> list[Hit]:
         """The k images that fit best, the best first; equal ones in the index's order."""
@@ -80,7 +84,7 @@ class SearchIndex:
         if k < 1:
             raise ConfigurationError(f"k is {k}: give at least 1")
         best: list[list[Found]] = [[] for _ in questions]
-        for block in self._all():
+        for block in self.blocks():
             masks = {question.wanted: question.wanted.rows(block) for question in questions}
             asked = [question.query.asked for question in questions]
             quick = is_quick(block.regions)
@@ -97,9 +101,6 @@ class SearchIndex:
                     values = _exactly(block, places, asked[number]) if quick else own[places]
                     best[number] = _merged(best[number], block, places, values, k)
         return best
-
-    def _all(self) -> Iterable[Block]:
-        return self._blocks if self._blocks is not None else blocks(self.table, self.removed)
 
 
 def _promising(own: Tensor, error: float, best: Sequence[Found], k: int) -> Tensor:

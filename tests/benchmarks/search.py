@@ -1,0 +1,177 @@
+"""What an index costs in recall, and how fast it is searched.
+
+python -m tests.benchmarks.search recall --regions DIR --captions DIR [--split dev] --json FILE
+python -m tests.benchmarks.search speed --index DIR --captions DIR --json FILE
+
+recall: R@1, 5 and 10 of the split's sentences by `vsalign evaluate ranking`'s own matrix, and by indexes of the same
+regions: all numbers as float16, and the default.
+speed: an index of many images (tests.benchmarks.synthetic_index), resident. p50 and p99 of the split's sentences, one
+after the other, from text to hits with their places. Then the products and maxima alone, in turns with maxsim-cpu
+(maxsim alone: it has no other score), with NumPy, and with the two limits of the machine: its rate of float32 matrix
+products (4096 x 4096) for these products, and its rate of reading memory for these bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tests.benchmarks.record import Measured, write_record
+from vsalign.evaluation.ranking import rank_folds
+from vsalign.evaluation.retrieval import score_matrix
+from vsalign.search import Question, SearchIndex
+from vsalign.search.building import IndexOptions, build_index, searching_model
+from vsalign.search.exact import Asked, is_quick, quick_scores, scores
+from vsalign.storage import TableReader
+from vsalign.training.texts import captions_of
+
+KS = (1, 5, 10)
+TOGETHER = 64
+"""Questions that are answered at once when recall is measured."""
+ROUNDS = 5
+
+
+def recall(regions: str, captions: str, split: str, model: str) -> dict[str, Measured]:
+    """The loss of R@K, points, and what an image takes."""
+    table, loaded = TableReader(regions, "regions"), searching_model(model)
+    said = captions_of(TableReader(captions, "captions"), split)
+    matrix, ids, used = score_matrix(loaded.model, table, said, loaded.reader())
+    exact = rank_folds(matrix, ids, [caption.image_id for caption in used], 1).search.recall
+    figures: dict[str, Measured] = {}
+    for name, dim, precision in (("whole", 0, "float16"), ("index", 128, "int8")):
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            build_index(IndexOptions(regions=regions, model=model, output=folder, dim=dim, precision=precision))
+            seconds = time.perf_counter() - began
+            index = SearchIndex(folder)
+            ranks = []
+            for start in range(0, len(used), TOGETHER):
+                some = used[start : start + TOGETHER]
+                questions = [Question(index.asker.sentence(caption.text)) for caption in some]
+                for caption, found in zip(some, index.find(questions, max(KS)), strict=True):
+                    names = [str(each.row["image_id"]) for each in found]
+                    ranks.append(1 + names.index(caption.image_id) if caption.image_id in names else np.inf)
+            size = sum(path.stat().st_size for path in Path(folder).glob("part-*.parquet")) / len(index)
+        on = f"Flickr8k {split} ({len(used):,} sentences, {len(index):,} images)"
+        for k in KS:
+            here = 100 * float(np.mean([rank <= k for rank in ranks]))
+            print(f"{name} R@{k}: {here:.2f}, by the model {exact[k]:.2f}", flush=True)
+            figures[f"search.{name}_r{k}_loss"] = (exact[k] - here, "points", on)
+        figures[f"search.{name}_bytes_an_image"] = (size, "bytes", on)
+        figures[f"search.{name}_build_images_per_s"] = (len(index) / seconds, "images/s", on)
+    return figures
+
+
+def speed(url: str, captions: str, split: str, sentences: int) -> dict[str, Measured]:
+    """Of one machine, an index in memory."""
+    said = captions_of(TableReader(captions, "captions"), split)
+    texts = [caption.text for caption in said[:: max(1, len(said) // sentences)]][:sentences]
+    began = time.perf_counter()
+    index = SearchIndex(url)
+    opened = time.perf_counter() - began
+    times = []
+    for text in texts:
+        began = time.perf_counter()
+        index.search(index.asker.sentence(text), 20)
+        times.append(1000 * (time.perf_counter() - began))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    images = f"{len(index):,} synthetic images"
+    shown = f"{len(index):.0e}".replace("+0", "")
+    figures: dict[str, Measured] = {
+        f"search.p50_{shown}_ms": (statistics.median(times), "ms", f"{images}, {len(texts)} sentences"),
+        f"search.p99_{shown}_ms": (float(np.percentile(times, 99)), "ms", f"{images}, {len(texts)} sentences"),
+        f"search.open_{shown}_s": (opened, "s", images),
+        f"search.memory_{shown}_gb": (peak, "GB, the process's peak", images),
+    }
+    asked = min((index.asker.sentence(text).asked for text in texts), key=lambda each: abs(len(each.words) - 10))
+    return {**figures, **_beside(index, asked, images)}
+
+
+def _beside(index: SearchIndex, asked: Asked, images: str) -> dict[str, Measured]:
+    """The score alone, in turns with others, over as many blocks as NumPy has the patience for."""
+    blocks = list(index.blocks())[:4]
+    products = sum(block.regions.numel() for block in blocks) * len(asked.words)
+    size = sum(block.regions.nbytes for block in blocks)
+    some = torch.cat([block.regions for block in blocks], 1)
+    as_floats = some.transpose(0, 1).float().contiguous().numpy()
+    words = asked.words.numpy()
+    maxsim = asked._replace(symmetric=False)
+
+    def ours(one: Asked) -> None:
+        for block in blocks:
+            if is_quick(block.regions):
+                quick_scores(block.regions, block.counts, [one], block.longest)
+            else:
+                scores(block.regions, block.counts, [one])
+
+    def by_numpy() -> None:
+        for start in range(0, len(as_floats), 1000):
+            found = as_floats[start : start + 1000] @ words.T
+            found.max(1).mean(1) + found.max(2).mean(1)
+
+    def by_maxsim_cpu() -> None:
+        import maxsim_cpu
+
+        maxsim_cpu.maxsim_scores(words, as_floats)
+
+    square = torch.randn(4096, 4096)
+    read = torch.empty(2**28, dtype=torch.uint8).random_().view(torch.float32)
+    ways: dict[str, Callable[[], object]] = {
+        "ours": lambda: ours(asked),
+        "ours, maxsim": lambda: ours(maxsim),
+        "maxsim-cpu": by_maxsim_cpu,
+        "numpy": by_numpy,
+        "matrix": lambda: square @ square,
+        "memory": read.sum,
+    }
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            taken[name].append(time.perf_counter() - began)
+    best = {name: min(each[1:]) for name, each in taken.items()}
+    matrix = best["matrix"] / 4096**3 * products
+    memory = best["memory"] / read.nbytes * size
+    limit = max(matrix, memory)
+    print(
+        {name: round(1000 * seconds, 1) for name, seconds in best.items()},
+        f"limits, ms: matrix {1000 * matrix:.1f}, memory {1000 * memory:.1f}",
+    )
+    on = f"{len(as_floats):,} images, {len(words)} words; "
+    binds = "the rate of float32 matrix products binds" if matrix > memory else "memory binds"
+    return {
+        "search.exact_over_limit": (limit / best["ours"], f"ratio; {binds}", on + images),
+        "search.exact_over_memory": (memory / best["ours"], "ratio of the time that reading int8 takes", on + images),
+        "search.exact_over_maxsim_cpu": (best["maxsim-cpu"] / best["ours, maxsim"], "times as fast", on + images),
+        "search.exact_over_numpy": (best["numpy"] / best["ours"], "times as fast", on + images),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("recall", "speed"))
+    parser.add_argument("--regions", default="", help="regions table of the split's images")
+    parser.add_argument("--captions", required=True, help="captions table")
+    parser.add_argument("--split", default="dev")
+    parser.add_argument("--model", default="", help="alignment model; left out: the packaged one")
+    parser.add_argument("--index", default="", help="an index of many images")
+    parser.add_argument("--sentences", type=int, default=200)
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    asked = parser.parse_args()
+    if asked.part == "recall":
+        write_record(asked.json, recall(asked.regions, asked.captions, asked.split, asked.model))
+    else:
+        write_record(asked.json, speed(asked.index, asked.captions, asked.split, asked.sentences))
+
+
+if __name__ == "__main__":
+    main()
