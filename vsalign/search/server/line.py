@@ -1,7 +1,7 @@
-"""The line of questions: one thread takes all that wait and answers them by one pass over the index.
+"""The line of questions: one thread takes all that wait and searches for them in one pass over the index.
 
-Sixteen questions together take far less time than one after the other: the index is read through once. What was found
-is remembered, so that the next part of a result needs no search.
+What was found is remembered, so that the next part of a result needs no search. Where in the pictures it is, is looked
+at by other threads meanwhile.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+
+import torch
 
 from vsalign.search.hits import Found, Hit, hits
 from vsalign.search.index import Question, SearchIndex
@@ -19,6 +21,8 @@ from vsalign.search.queries import Query
 from vsalign.search.server.remembered import Remembered
 from vsalign.search.wanted import Wanted
 
+PLACERS = 2
+"""Threads that look for places. Each has one of torch's threads: they work on a few numbers at a time."""
 TOGETHER = 16
 """Questions of one pass over the index."""
 MOST_WAITING = 128
@@ -86,6 +90,7 @@ class Line:
         self._current = current
         self._index: SearchIndex | None = None
         self._kept: Remembered[_Kept] = Remembered(REMEMBERED, lambda kept: 1 + len(kept.found))
+        self._placers = ThreadPoolExecutor(PLACERS, "places", torch.set_num_threads, (1,))
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(MOST_WAITING)
         self._thread = threading.Thread(target=self._work, name="searching", daemon=True)
         self._thread.start()
@@ -100,9 +105,10 @@ class Line:
         return future
 
     def close(self) -> None:
-        """End the thread when all that wait are answered."""
+        """End the threads when all that wait are answered."""
         self._queue.put(None)
         self._thread.join()
+        self._placers.shutdown()
 
     def _work(self) -> None:
         open_ = True
@@ -127,7 +133,8 @@ class Line:
             return
         for search, future in asked:
             if not future.done():
-                _settle(future, partial(self._part, index, search))
+                kept = self._kept.get(search.key)
+                self._placers.submit(_settle, future, partial(_part, index, search, kept))
 
     def _find(self, index: SearchIndex, asked: Sequence[_Waiting]) -> None:
         """Search for what is not remembered; a sentence that cannot be asked is the fault of its own question."""
@@ -149,13 +156,13 @@ class Line:
         for (key, (query, _)), found in zip(new.items(), index.find(questions, depth), strict=True):
             self._kept.put(key, _Kept(query, found, depth))
 
-    def _part(self, index: SearchIndex, search: Search) -> Result:
-        kept = self._kept.get(search.key)
-        if kept is None:  # larger than all that may be remembered
-            raise Busy
-        end = search.offset + search.limit
-        part = hits(kept.query, kept.found[search.offset : end], index.placing)
-        return Result(kept.query, part, end < min(MOST_SHOWN, len(kept.found)))
+
+def _part(index: SearchIndex, search: Search, kept: _Kept | None) -> Result:
+    if kept is None:  # larger than all that may be remembered
+        raise Busy
+    end = search.offset + search.limit
+    part = hits(kept.query, kept.found[search.offset : end], index.placing)
+    return Result(kept.query, part, end < min(MOST_SHOWN, len(kept.found)))
 
 
 def _settle(future: Future[Result], make: Callable[[], Result]) -> None:
