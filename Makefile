@@ -6,7 +6,7 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 # Where the road writes its tables, models and pages.
 RUNS ?= runs
 
-ROAD_EXTRAS := beam,ray,onnx,eval,demo
+ROAD_EXTRAS := beam,ray,onnx,eval,demo,search
 TEST_EXTRAS := $(ROAD_EXTRAS),language,tensorboard,gcs,dev
 # Tests of engines wait more than they compute, so two files run at once; fixtures are shared within a file.
 TWO_AT_ONCE := -n 2 --dist loadfile

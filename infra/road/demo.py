@@ -28,6 +28,7 @@ PHOTOGRAPHS = (
 )  # fmt: skip
 """Public domain (NASA, SpaceX) or CC0, by scikit-image's documentation of its data."""
 TABLES = ("descriptions", "regions")
+SEARCHED = "a man with a camera on a tripod"
 SENTENCE = "a smiling woman in an orange suit stands in front of a flag"
 
 
@@ -71,7 +72,7 @@ def photographs(road: Road) -> None:
     road.run("jobs.caption_images", images=images, output=descriptions, keep_regions=regions)
     tables = {"regions": regions, "descriptions": descriptions}
     road.run("vsalign.cli", "index", **tables, output=str(folder / "index"))
-    road.run("vsalign.cli", "search", str(folder / "index"), SENTENCE, k=3)
+    road.run("vsalign.cli", "search", str(folder / "index"), SEARCHED, k=3)
     road.run("vsalign.cli", "gallery", descriptions=descriptions, output=str(folder / "gallery"))
     one = f"{images}/{PHOTOGRAPHS[0]}"
     road.run("vsalign.cli", "describe", one, picture=str(folder / "described.png"))
