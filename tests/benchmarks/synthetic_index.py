@@ -22,14 +22,17 @@ PLAN = pa.schema([("uri", pa.string()), ("first", pa.int64()), ("images", pa.int
 
 
 def write_synthetic(real: str, output: str, images: int) -> None:
-    """An index of `images` mixtures of an index's images, which all have the same number of regions.
+    """An index of `images` mixtures of those of an index's images that have the most regions.
 
-    No two of them are mixed of the same regions: the k-th takes images that k alone has, or another share of them.
+    The k-th takes two images that no other takes in this order, as long as there are that many pairs; then another
+    share of them.
     """
     index = SearchIndex(real)
     held = list(index.blocks())
     vectors = np.concatenate([block.regions.transpose(0, 1).numpy() for block in held])
-    boxes = np.array([row for block in held for row in block.rows["boxes"].to_pylist()], np.float32)
+    rows = [row for block in held for row in block.rows["boxes"].to_pylist()]
+    whole = [number for number, row in enumerate(rows) if len(row) == vectors.shape[1]]
+    vectors, boxes = vectors[whole], np.array([rows[number] for number in whole], np.float32)
     space = index.table.properties["space"]
     schema = tables.index_schema(space["dim"], space["precision"])
     made = Output(output, "index", schema, "index", index.table.manifest["configuration"], index.table.properties)

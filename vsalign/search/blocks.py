@@ -59,17 +59,16 @@ def _regions(column: pa.ListArray, precision: np.dtype) -> tuple[Tensor, Tensor 
     dim = flat.type.byte_width // precision.itemsize
     start = flat.offset * dim
     values = np.frombuffer(flat.buffers()[1] or b"", precision, count=start + len(flat) * dim)[start:].reshape(-1, dim)
-    counts = np.array(column.value_lengths())
-    longest = max((float(torch.from_numpy(some).float().norm(dim=1).max()) for some in _parts(values)), default=0.0)
+    parts = (values[first : first + LENGTHS_AT_ONCE] for first in range(0, len(values), LENGTHS_AT_ONCE))
+    longest = max((float(torch.from_numpy(part).float().norm(dim=1).max()) for part in parts), default=0.0)
+    return *by_rank(values, np.array(column.value_lengths())), longest
+
+
+def by_rank(values: np.ndarray, counts: np.ndarray) -> tuple[Tensor, Tensor | None]:
+    """regions (R, n, d) and counts of a Block, from all regions (Σ counts, d) and each image's number of them (n,)."""
     if len(counts) and (counts == counts[0]).all():
-        by_image = torch.from_numpy(values).view(len(counts), counts[0], dim)
-        return by_image.transpose(0, 1).contiguous(), None, longest
+        return torch.from_numpy(values).view(len(counts), counts[0], -1).transpose(0, 1).contiguous(), None
     ranks = np.arange(counts.max(initial=0))[:, None]
     firsts = np.cumsum(counts) - counts
     taken = np.where(ranks < counts, firsts + ranks, firsts)
-    return torch.from_numpy(values[taken]), torch.from_numpy(counts), longest
-
-
-def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(values), LENGTHS_AT_ONCE):
-        yield values[start : start + LENGTHS_AT_ONCE]
+    return torch.from_numpy(values[taken]), torch.from_numpy(counts)

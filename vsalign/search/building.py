@@ -156,7 +156,7 @@ def build_index(options: IndexOptions) -> int:
         },
         properties={
             "extractor": model.extractor,
-            "space": {"dim": space.dim, "precision": space.precision, "sha256": space.sha256},
+            "space": space.facts,
         },
     )
     how = {"overwrite": options.overwrite, "refresh": options.refresh}

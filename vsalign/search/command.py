@@ -13,7 +13,7 @@ from vsalign.errors import ConfigurationError
 from vsalign.options import parse, with_names
 from vsalign.search.index import SearchIndex
 from vsalign.search.removed import remove, removed, restore
-from vsalign.search.wanted import Wanted, like
+from vsalign.search.wanted import Wanted, matches, pattern_of
 from vsalign.storage import TableReader
 
 MOST = 10_000
@@ -111,7 +111,7 @@ def forget(argv: Sequence[str]) -> int:
     chosen: set[str] = set()
     for batch in table.batches(["image_id"]):
         ids = batch["image_id"]
-        mask = like(ids, options.path) if options.path else pc.is_in(ids, value_set=asked)
+        mask = matches(ids, pattern_of(options.path)) if options.path else pc.is_in(ids, value_set=asked)
         chosen.update(ids.filter(mask).to_pylist())
     if unknown := [image_id for image_id in options.image_id if image_id not in chosen]:
         raise ConfigurationError(f"{table.url} has no picture {unknown[0]!r}: nothing was taken out")

@@ -32,12 +32,19 @@ class Wanted:
         if self.min_width < 0 or self.min_height < 0:
             raise ConfigurationError(f"min_width {self.min_width}, min_height {self.min_height}: give 0 or more")
 
+    def patterns(self) -> list[tuple[str, str]]:
+        """Columns, and regular expressions that must be found in them."""
+        path = [("image_id", pattern_of(self.path))] if self.path else []
+        return path + [("caption", pattern_of(word)) for word in self.caption.split()]
+
+    def least(self) -> list[tuple[str, int]]:
+        """Columns, and what they must be at least."""
+        return [(name, least) for name, least in (("width", self.min_width), ("height", self.min_height)) if least]
+
     def rows(self, block: Block) -> np.ndarray | None:
         """(n,) bool of a block's images; None: all of them."""
-        masks = [like(block.rows["image_id"], self.path)] if self.path else []
-        masks += [like(block.rows["caption"], word) for word in self.caption.split()]
-        for name, least in (("width", self.min_width), ("height", self.min_height)):
-            masks += [pc.greater_equal(block.rows[name], least)] if least else []
+        masks = [matches(block.rows[name], pattern) for name, pattern in self.patterns()]
+        masks += [pc.greater_equal(block.rows[name], least) for name, least in self.least()]
         masks += [block.kept] if block.kept is not None else []
         if not masks:
             return None
@@ -45,12 +52,14 @@ class Wanted:
         return found
 
 
-def like(column: pa.Array, pattern: str) -> pa.Array:
-    """(n,) bool: which strings have `pattern` in them or, where it has * or ?, are like it as a whole.
+def pattern_of(text: str) -> str:
+    """The regular expression for strings that have `text` in them or, where it has * or ?, are like it as a whole."""
+    if not re.search(r"[*?]", text):
+        return re.escape(text)
+    parts = ({"?": ".", "*": ".*"}.get(part) or re.escape(part) for part in re.split(r"([*?])", text))
+    return f"^(?s:{''.join(parts)})$"
 
-    RE2, which Arrow matches by, takes time that grows with the text alone, whatever the pattern.
-    """
-    if not re.search(r"[*?]", pattern):
-        return pc.match_substring(column, pattern, ignore_case=True)
-    parts = ({"?": ".", "*": ".*"}.get(part) or re.escape(part) for part in re.split(r"([*?])", pattern))
-    return pc.match_substring_regex(column, f"^(?s:{''.join(parts)})$", ignore_case=True)
+
+def matches(column: pa.Array, pattern: str) -> pa.Array:
+    """(n,) bool, small and capital letters being the same; RE2 takes time that grows with the text alone."""
+    return pc.match_substring_regex(column, pattern, ignore_case=True)
