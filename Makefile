@@ -6,14 +6,14 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 # Where the road writes its tables, models and pages.
 RUNS ?= runs
 
-ROAD_EXTRAS := beam,ray,onnx,eval,demo
+ROAD_EXTRAS := beam,ray,onnx,eval,demo,search
 TEST_EXTRAS := $(ROAD_EXTRAS),language,tensorboard,gcs,dev
 # Tests of engines wait more than they compute, so two files run at once; fixtures are shared within a file.
 TWO_AT_ONCE := -n 2 --dist loadfile
 SOURCES := vsalign pipelines jobs infra tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-short flickr8k scenes test test-all lint types docs wheels sbom audit format clean java
+.PHONY: help demo demo-short flickr8k scenes test test-all browser lint types docs wheels sbom audit format clean java
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ test: $(VENV)/.installed-tests  ## the tests
 
 test-all: $(VENV)/.installed-tests java  ## every test, the long ones in full
 	OMP_NUM_THREADS=1 VSALIGN_LONG=1 $(PY) -m pytest
+
+browser: $(VENV)/.installed-tests  ## the search page in Chromium (Debian: apt-get install chromium)
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests/browser
 
 lint: $(VENV)/.installed-tests  ## ruff: rules and format
 	$(PY) -m ruff check $(SOURCES)

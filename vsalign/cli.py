@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, Command] = {
     "index": Command("vsalign.search.building:main", "make an index of a regions table, to find pictures by sentences"),
     "search": Command("vsalign.search.command:search", "find pictures by a sentence, and what in them answers it"),
     "forget": Command("vsalign.search.command:forget", "take pictures out of an index"),
+    "serve": Command("vsalign.search.server.command:main", "search an index, or a folder of pictures, on a web page"),
     "gallery": Command("vsalign.pictures:main", "make a web page of a descriptions table that opens from a file"),
     "status": Command("vsalign.status:main", "what is done of a table, also while a stage makes it"),
     "export": Command(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ PHOTOGRAPHS = (
     "brick.png", "grass.png", "gravel.png",
 )  # fmt: skip
 """Public domain (NASA, SpaceX) or CC0, by scikit-image's documentation of its data."""
+TABLES = ("descriptions", "regions")
+SEARCHED = "a man with a camera on a tripod"
 SENTENCE = "a smiling woman in an orange suit stands in front of a flag"
 
 
@@ -57,14 +60,19 @@ def run(options: DemoOptions) -> int:
         figures["road.demo_seconds"] = figure(road.seconds, "s", f"{count} scenes and 10 photographs", "make demo")
     road.finish(f"{count} scenes, dev split", figures, road.path("gallery/index.html"))
     print(f"  gallery of the photographs: {road.path('photographs/gallery/index.html')}")
+    index = shlex.quote(road.path("photographs/index"))
+    print(f"  search the photographs by a sentence: {sys.executable} -m vsalign.cli serve {index}")
     return 0
 
 
 def photographs(road: Road) -> None:
-    """Real photographs: all described, one of them in the terminal, and a sentence put on its regions."""
+    """Real photographs: all described and indexed, one of them in the terminal, and a sentence put on its regions."""
     folder = road.output / "photographs"
-    images, descriptions = _copy_photographs(folder / "images"), str(folder / "descriptions")
-    road.run("jobs.caption_images", images=images, output=descriptions)
+    images, descriptions, regions = _copy_photographs(folder / "images"), *(str(folder / name) for name in TABLES)
+    road.run("jobs.caption_images", images=images, output=descriptions, keep_regions=regions)
+    tables = {"regions": regions, "descriptions": descriptions}
+    road.run("vsalign.cli", "index", **tables, output=str(folder / "index"))
+    road.run("vsalign.cli", "search", str(folder / "index"), SEARCHED, k=3)
     road.run("vsalign.cli", "gallery", descriptions=descriptions, output=str(folder / "gallery"))
     one = f"{images}/{PHOTOGRAPHS[0]}"
     road.run("vsalign.cli", "describe", one, picture=str(folder / "described.png"))

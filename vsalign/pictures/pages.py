@@ -11,7 +11,7 @@ from string import Template
 
 from vsalign.pictures.cards import NO_CAPTION
 from vsalign.pictures.facts import Facts
-from vsalign.pictures.palette import NEUTRAL, PALETTE, css_colour, ink
+from vsalign.pictures.palette import colour_classes
 
 PAGER_REACH = 2
 """Pages named on either side of the current one, beside the first and the last."""
@@ -69,12 +69,8 @@ def page_html(book: Book, page: int, cards: Sequence[str]) -> str:
 
 
 def stylesheet() -> str:
-    """The style sheet, with the palette's colours: --c is the colour, --on the ink that is readable on it."""
-    colours = "".join(
-        f".c{number}{{--c:{css_colour(rgb)};--on:{css_colour(ink(rgb))}}}\n"
-        for number, rgb in enumerate((NEUTRAL, *PALETTE))
-    )
-    return asset("gallery.css") + colours
+    """The style sheet, with the palette's colours."""
+    return asset("gallery.css") + colour_classes()
 
 
 def asset(name: str) -> str:

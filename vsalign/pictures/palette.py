@@ -49,3 +49,11 @@ def ink(background: RGB) -> RGB:
 def css_colour(rgb: RGB) -> str:
     """The colour as #rrggbb."""
     return "#{:02x}{:02x}{:02x}".format(*rgb)
+
+
+def colour_classes() -> str:
+    """CSS classes c0 (neutral), c1, c2, …: --c is the colour, --on the ink that is readable on it."""
+    return "".join(
+        f".c{number}{{--c:{css_colour(rgb)};--on:{css_colour(ink(rgb))}}}\n"
+        for number, rgb in enumerate((NEUTRAL, *PALETTE))
+    )

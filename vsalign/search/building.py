@@ -27,7 +27,8 @@ from vsalign.progress import Progress, last_screen
 from vsalign.search.space import Precision, Space, learn_space
 from vsalign.storage import Folder, Output, ShardWriter, Stage, TableReader, begin
 from vsalign.storage.claim import read_json
-from vsalign.storage.layout import RUN
+from vsalign.storage.layout import PLAN, RUN
+from vsalign.storage.refreshing import listed_inputs
 
 STAGE = "index"
 ALIGNMENT = "alignment"
@@ -192,6 +193,14 @@ def _space(options: IndexOptions, model: LoadedModel, regions: TableReader) -> S
         with contextlib.suppress(ModelError):  # killed before it was written: it is learnt again, the same
             return Space.read(folder, **held)
     return learn_space(model.model, regions, options.dim, options.precision)
+
+
+def lost_regions(url: str, regions: TableReader) -> bool:
+    """Whether the index at `url` was made of files that the regions table has replaced since."""
+    folder = Folder(url)
+    planned = read_json(folder, PLAN, "files")["files"] if folder.exists(PLAN) else []
+    there = {row["uri"] for rows in plan_index(regions) for row in rows}
+    return not there.issuperset(listed_inputs(folder, (name for name, _ in planned)))
 
 
 def _still_there(output: Output, stage: Stage, regions: TableReader) -> dict[int, list[dict[str, Any]]]:

@@ -18,6 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vsalign.regions.extract import torchs_own_threads
+
 STEP_BYTES = 2**18
 """Of products, and of regions as float32, at once: a quarter of a core's second cache. Measured: docs/results.md."""
 COLUMNS = 8
@@ -102,7 +104,7 @@ def _in_steps(
         some = slice(start, start + step)
         return _of_step(products, ranks, some, None if counts is None else counts[some], asked, sizes)
 
-    return torch.cat(list(_cores(torch.get_num_threads()).map(of_step, range(0, images, step))))
+    return torch.cat(list(_cores(torchs_own_threads()).map(of_step, range(0, images, step))))
 
 
 @lru_cache(maxsize=1)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -49,6 +51,20 @@ class SearchIndex:
     def __len__(self) -> int:
         """Images, those that were removed among them."""
         return self.table.rows
+
+    @cached_property
+    def kept(self) -> int:
+        """Images that were not removed."""
+        return sum(len(block) if block.kept is None else pc.sum(block.kept).as_py() for block in self.blocks())
+
+    def picture(self, number: int) -> dict[str, Any]:
+        """The row (columns SHOWN) of an image by its number; raises LookupError where there is none, or it is out."""
+        for block in self.blocks():
+            place = number - block.first
+            if 0 <= place < len(block) and (block.kept is None or block.kept[place].as_py()):
+                row: dict[str, Any] = block.rows.slice(place, 1).to_pylist()[0]
+                return row
+        raise LookupError(f"the index has no picture {number}")
 
     def blocks(self) -> Iterable[Block]:
         """All of it."""

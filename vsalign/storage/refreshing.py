@@ -20,10 +20,11 @@ Rows = list[dict[str, Any]]
 
 def known_inputs(folder: Folder, files: Iterable[str]) -> HashedNames:
     """The URIs that a plan's files list. Raises TableError for a damaged file."""
-    return HashedNames.of(_listed(folder, files))
+    return HashedNames.of(listed_inputs(folder, files))
 
 
-def _listed(folder: Folder, files: Iterable[str]) -> Iterator[str]:
+def listed_inputs(folder: Folder, files: Iterable[str]) -> Iterator[str]:
+    """The same, one after the other."""
     for name in files:
         try:
             with folder.open(name) as file:
