@@ -2,7 +2,7 @@
 
 A block's regions stand rank by rank: the first of all images, then the second. So the products of a rank with the words
 are one matrix product, the best of each word over the ranks is a maximum of whole matrices, and nothing is kept but
-that. Images go through in steps whose products stay in the processor's cache, each core its own.
+that. Images go through in steps whose products stay in the processor's cache; a block keeps one core busy.
 
 `quick_scores` says the same in whole numbers, and by how much it may be wrong at most; who keeps what may be among the
 best, and scores that exactly, finds what is found by the exact score alone.
@@ -11,17 +11,13 @@ best, and scores that exactly, finds what is found by the exact score alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vsalign.regions.extract import torchs_own_threads
-
-STEP_BYTES = 2**18
-"""Of products, and of regions as float32, at once: a quarter of a core's second cache. Measured: docs/results.md."""
+STEP_BYTES = 2**20
+"""Of products, and of regions as float32, at once: a core's second cache. Measured: docs/results.md."""
 COLUMNS = 8
 """Words are filled up to a multiple of so many columns: whole-number products are several times as fast then."""
 LARGEST = 127
@@ -48,10 +44,9 @@ def scores(regions: Tensor, counts: Tensor | None, asked: Sequence[Asked]) -> Te
 
     regions: (R, n, d) int8 or float16 of a space; counts: (n,) of them, where those behind repeat the first; None: R.
     """
-    words = torch.cat([each.words for each in asked]).t().contiguous()
-    ones = [1.0] * len(asked)
+    words = _columns([each.words for each in asked])
     step = max(1, STEP_BYTES // (4 * max(words.shape)))
-    return _in_steps(lambda rank, some: regions[rank, some].float() @ words, regions, counts, asked, ones, step)
+    return _in_steps(lambda rank, some: regions[rank, some].float() @ words, regions, counts, asked, step)
 
 
 def quick_scores(
@@ -70,14 +65,10 @@ def quick_scores(
         errors.append(float(off.sum()) * each.weight + each.symmetric * float(off.max()))
         rounded.append(whole.to(torch.int8))
         sizes.append(size)
-    words = torch.cat(rounded)
-    columns = words.new_zeros(words.shape[1], -(-len(words) // COLUMNS) * COLUMNS)
-    columns[:, : len(words)] = words.t()
-    step = max(1, STEP_BYTES // (4 * columns.shape[1]))
-    found = _in_steps(
-        lambda rank, some: torch._int_mm(regions[rank, some], columns), regions, counts, asked, sizes, step
-    )
-    return found, torch.tensor(errors)
+    words = _columns(rounded)
+    step = max(1, STEP_BYTES // (4 * words.shape[1]))
+    found = _in_steps(lambda rank, some: torch._int_mm(regions[rank, some], words), regions, counts, asked, step)
+    return found * torch.tensor(sizes), torch.tensor(errors)
 
 
 def is_quick(regions: Tensor) -> bool:
@@ -85,63 +76,49 @@ def is_quick(regions: Tensor) -> bool:
     return regions.dtype == torch.int8 and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
+def _columns(words: Sequence[Tensor]) -> Tensor:
+    """(d, Q w): of each sentence its words (T, d) and, up to a common w, its first again."""
+    width = -(-max(map(len, words)) // COLUMNS) * COLUMNS
+    filled = [torch.cat([each, each[:1].expand(width - len(each), -1)]) for each in words]
+    return torch.cat(filled).t().contiguous()
+
+
 Products = Callable[[int, slice], Tensor]
-"""A rank and some images -> (m, W), or more columns, of their regions with all words."""
+"""A rank and some images -> (m, Q w), their regions with all words."""
 
 
-def _in_steps(
-    products: Products,
-    regions: Tensor,
-    counts: Tensor | None,
-    asked: Sequence[Asked],
-    sizes: Sequence[float],
-    step: int,
-) -> Tensor:
-    """(n, Q) float32; sizes: what 1 of a product of each sentence is."""
+def _in_steps(products: Products, regions: Tensor, counts: Tensor | None, asked: Sequence[Asked], step: int) -> Tensor:
+    """(n, Q) float32; step: images at once."""
     ranks, images, _ = regions.shape
-
-    def of_step(start: int) -> Tensor:
-        some = slice(start, start + step)
-        return _of_step(products, ranks, some, None if counts is None else counts[some], asked, sizes)
-
-    return torch.cat(list(_cores(torchs_own_threads()).map(of_step, range(0, images, step))))
+    parts = [slice(start, start + step) for start in range(0, images, step)]
+    return torch.cat(
+        [_of_step(products, ranks, some, None if counts is None else counts[some], asked) for some in parts]
+    )
 
 
-@lru_cache(maxsize=1)
-def _cores(threads: int) -> ThreadPoolExecutor:
-    """A thread a core, in which torch does not look for others."""
-    return ThreadPoolExecutor(threads, "search", torch.set_num_threads, (1,))
-
-
-def _of_step(
-    products: Products,
-    ranks: int,
-    some: slice,
-    counts: Tensor | None,
-    asked: Sequence[Asked],
-    sizes: Sequence[float],
-) -> Tensor:
+def _of_step(products: Products, ranks: int, some: slice, counts: Tensor | None, asked: Sequence[Asked]) -> Tensor:
     """(m, Q) float32 of some images."""
-    ends = torch.tensor([len(each.words) for each in asked]).cumsum(0).tolist()
-    spans = [slice(end - len(each.words), end) for end, each in zip(ends, asked, strict=True)]
-    both = [number for number, each in enumerate(asked) if each.symmetric]
     best = products(0, some)
-    of_first = {number: best[:, spans[number]].amax(1) for number in both}
-    of_regions = {number: values.clone() for number, values in of_first.items()}
+    by_sentence = (len(best), len(asked), -1)
+    width = best.shape[1] // len(asked)
+    both = torch.tensor([float(each.symmetric) for each in asked])
+    of_first = best.view(by_sentence).amax(2) if both.any() else both
+    of_regions = of_first.clone()
     for rank in range(1, ranks):
         of_rank = products(rank, some)
         torch.maximum(best, of_rank, out=best)
-        for number in both:
-            of_regions[number] += of_rank[:, spans[number]].amax(1)
-    found = torch.empty(len(best), len(asked))
-    for number, (span, each) in enumerate(zip(spans, asked, strict=True)):
-        own = best[:, span].sum(1, dtype=torch.float32) * each.weight
-        if each.symmetric:
-            own += _mean(of_regions[number], of_first[number], ranks, counts)
-        found[:, number] = own * sizes[number]
+        if both.any():
+            of_regions += of_rank.view(by_sentence).amax(2)
+    own = torch.tensor([len(each.words) for each in asked])[:, None] > torch.arange(width)
+    weights = own * torch.tensor([each.weight for each in asked])[:, None]
+    found = (best.view(by_sentence).float() * weights).sum(2)
+    if both.any():
+        found += both * _mean(of_regions, of_first, ranks, counts)
     return found
 
 
 def _mean(summed: Tensor, of_first: Tensor, ranks: int, counts: Tensor | None) -> Tensor:
-    """(m,): the mean of an image's own regions, where those behind repeated the first."""
-    return summed / ranks if counts is None else (summed - (ranks - counts) * of_first) / counts
+    """(m, Q): the mean of an image's own regions, where those behind repeated the first."""
+    if counts is None:
+        return summed / ranks
+    return (summed - (ranks - counts)[:, None] * of_first) / counts[:, None]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -15,6 +17,7 @@ from torch import Tensor
 from vsalign.alignment.placing import Placing
 from vsalign.checkpoint import LoadedModel, load_model, read_config
 from vsalign.errors import ConfigurationError, ModelError
+from vsalign.regions.extract import torchs_own_threads
 from vsalign.search.blocks import Block, blocks
 from vsalign.search.exact import Asked, is_quick, quick_scores, scores
 from vsalign.search.hits import Found, Hit, hits
@@ -46,6 +49,7 @@ class SearchIndex:
         self.asker = Asker(self.model, Space.read(self.table.folder, **self.table.properties["space"]), language)
         self.placing = Placing().settled(normalised=self.model.model.config.normalise)
         self.removed = removed(self.table.folder)
+        self._threads = torchs_own_threads()
         self._blocks = list(blocks(self.table, self.removed)) if resident else None
 
     def __len__(self) -> int:
@@ -84,31 +88,55 @@ class SearchIndex:
         if k < 1:
             raise ConfigurationError(f"k is {k}: give at least 1")
         best: list[list[Found]] = [[] for _ in questions]
+        cores, under_way = _cores(self._threads), deque[Future[list[list[Found]]]]()
         for block in self.blocks():
-            masks = {question.wanted: question.wanted.rows(block) for question in questions}
-            asked = [question.query.asked for question in questions]
-            quick = is_quick(block.regions)
-            if quick:
-                of_block, errors = quick_scores(block.regions, block.counts, asked, block.longest)
-            else:
-                of_block, errors = scores(block.regions, block.counts, asked), torch.zeros(len(asked))
-            for number, question in enumerate(questions):
-                own = of_block[:, number]
-                if (mask := masks[question.wanted]) is not None:
-                    own = own.masked_fill(~torch.from_numpy(mask), -torch.inf)
-                places = _promising(own, float(errors[number]), best[number], k)
-                if len(places):
-                    values = _exactly(block, places, asked[number]) if quick else own[places]
-                    best[number] = _merged(best[number], block, places, values, k)
+            under_way.append(cores.submit(_found, block, questions, best, k))
+            if len(under_way) > self._threads:
+                _merge(best, under_way.popleft().result(), k)
+        while under_way:
+            _merge(best, under_way.popleft().result(), k)
         return best
 
 
-def _promising(own: Tensor, error: float, best: Sequence[Found], k: int) -> Tensor:
-    """Which images of a block, whose scores (n,) may be off by `error`, may be among the best k."""
-    least = own.topk(min(k, len(own))).values[-1] - 2 * error
-    if len(best) == k:
-        least = torch.maximum(least, torch.tensor(best[-1].score - error))
-    return ((own >= least) & (own > -torch.inf)).nonzero()[:, 0]
+@lru_cache(maxsize=1)
+def _cores(threads: int) -> ThreadPoolExecutor:
+    """A thread a core, in which torch does not look for others: one that waits for work would take another's core."""
+    return ThreadPoolExecutor(threads, "search", torch.set_num_threads, (1,))
+
+
+def _merge(best: list[list[Found]], more: Sequence[Sequence[Found]], k: int) -> None:
+    """Keep the best k of each question; equal ones in the index's order."""
+    for number, found in enumerate(more):
+        both = [*best[number], *found]
+        best[number] = heapq.nsmallest(k, both, key=lambda each: (-each.score, each.number))
+
+
+@torch.inference_mode()
+def _found(block: Block, questions: Sequence[Question], best: Sequence[Sequence[Found]], k: int) -> list[list[Found]]:
+    """The best k images of a block for each question, without those that are none of the best k that are known."""
+    asked = [question.query.asked for question in questions]
+    quick = is_quick(block.regions)
+    if quick:
+        of_block, errors = quick_scores(block.regions, block.counts, asked, block.longest)
+    else:
+        of_block, errors = scores(block.regions, block.counts, asked), torch.zeros(len(asked))
+    masks = {question.wanted: question.wanted.rows(block) for question in questions}
+    found = []
+    for number, question in enumerate(questions):
+        own = of_block[:, number]
+        if (mask := masks[question.wanted]) is not None:
+            own = own.masked_fill(~torch.from_numpy(mask), -torch.inf)
+        least = best[number][-1].score if len(best[number]) == k else -torch.inf
+        places = _promising(own, float(errors[number]), least, k)
+        values = _exactly(block, places, asked[number]) if quick and len(places) else own[places]
+        found.append(_rows(block, places, values, least, k))
+    return found
+
+
+def _promising(own: Tensor, error: float, least: float, k: int) -> Tensor:
+    """Which images of a block, whose scores (n,) may be off by `error`, may be among its best k and above `least`."""
+    of_block = float(own.topk(min(k, len(own))).values[-1])
+    return ((own >= max(of_block - 2 * error, least - error)) & (own > -torch.inf)).nonzero()[:, 0]
 
 
 def _exactly(block: Block, places: Tensor, asked: Asked) -> Tensor:
@@ -117,17 +145,15 @@ def _exactly(block: Block, places: Tensor, asked: Asked) -> Tensor:
     return scores(block.regions[:, places], counts, [asked])[:, 0]
 
 
-def _merged(best: Sequence[Found], block: Block, places: Tensor, values: Tensor, k: int) -> list[Found]:
-    """The best k of what was found and of some images of a block, whose scores `values` are; equal ones in order."""
+def _rows(block: Block, places: Tensor, values: Tensor, least: float, k: int) -> list[Found]:
+    """The best k of some images of a block, whose scores are `values`, that are not below `least`."""
     order = sorted(zip((-values).tolist(), places.tolist(), strict=True))[:k]
-    if len(best) == k:
-        order = [(loss, place) for loss, place in order if -loss > best[-1].score]
+    order = [(loss, place) for loss, place in order if -loss >= least]
     rows = block.rows.take(pa.array([place for _, place in order], pa.int64())).to_pylist()
-    new = [
+    return [
         Found(-loss, block.first + place, row, block.regions[:, place].clone())
         for (loss, place), row in zip(order, rows, strict=True)
     ]
-    return heapq.nsmallest(k, [*best, *new], key=lambda found: (-found.score, found.number))
 
 
 def _recorded_model(table: TableReader, elsewhere: str) -> LoadedModel:

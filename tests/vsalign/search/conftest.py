@@ -13,10 +13,12 @@ import pytest
 import torch
 
 from tests.jobs.conftest import write_regions, write_table
+from tests.vsalign.search import random_archive
 from vsalign import tables
 from vsalign.alignment import AlignmentModel, AlignmentModelConfig
 from vsalign.checkpoint import save_model
 from vsalign.datasets.scenes.files import write_scenes
+from vsalign.search import building
 from vsalign.search.building import IndexOptions, build_index
 from vsalign.storage import Output, TableReader
 from vsalign.text import Vocabulary, tokenize
@@ -100,3 +102,13 @@ def write_descriptions(url: str, regions: TableReader) -> str:
         rows.append({**row, "content_hash": None, **said})
     write_table(Output(url, "descriptions", tables.DESCRIPTIONS, "test", {}), [rows])
     return url
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> IndexOptions:
+    """What an index of several shards of random features is made by."""
+    monkeypatch.setattr(building, "IMAGES_A_SHARD", 20)
+    random_archive.write_regions(str(tmp_path / "regions"))
+    random_archive.write_model(str(tmp_path / "model"))
+    names = {name: str(tmp_path / name) for name in ("regions", "model")}
+    return IndexOptions(**names, output=str(tmp_path / "index"), dim=0, precision="float16")

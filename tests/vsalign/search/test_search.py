@@ -2,79 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
 from tests.jobs.conftest import write_table
+from tests.vsalign.search.random_archive import IMAGES, SENTENCES, regions_rows, write_model
 from vsalign import cli, tables
-from vsalign.alignment import AlignmentModel, AlignmentModelConfig, SentenceReader
-from vsalign.checkpoint import save_model
+from vsalign.alignment import SentenceReader
 from vsalign.errors import ConfigurationError, ModelError
 from vsalign.padding import padded
-from vsalign.search import SearchIndex, Wanted, building
+from vsalign.search import SearchIndex, Wanted
 from vsalign.search.building import IndexOptions, build_index
-from vsalign.storage import Output, TableReader, begin
-from vsalign.text import Vocabulary, tokenize
-
-DIM, IMAGES, A_SHARD = 24, 63, 7
-SENTENCES = ["a red dog runs", "two small birds", "the dog and the birds", "red"]
-EXTRACTOR = {"name": "lite", "dim": DIM, "weights_sha256": "0" * 64, "input_size": 64}
-
-
-def regions_rows(numbers: range) -> list[dict[str, Any]]:
-    """Images of 1 to 5 regions of random features."""
-    rows = []
-    for number in numbers:
-        rng = np.random.default_rng(number)
-        count = 1 + number % 5
-        boxes = [[0.0, 0.0, 100.0 + number, 80.0], *([float(at), 2.0, at + 20.0, 40.0] for at in range(count - 1))]
-        features = [row.tobytes() for row in rng.normal(size=(count, DIM)).astype("<f2")]
-        image_id = f"{'holiday' if number % 3 else 'Work'}/{number:03d} [x].jpg"
-        size = {"width": 100 + number, "height": 80}
-        found = {"boxes": boxes, "scores": [1.0] * count, "features": features}
-        rows.append({"image_id": image_id, "uri": f"/photos/{image_id}", **size, **found})
-    return rows
-
-
-def write_regions(url: str, images: int = IMAGES) -> None:
-    """A regions table; one that is there takes in what it lacks."""
-    schema = tables.regions_schema(DIM)
-    output = Output(url, "regions", schema, "test", {"of": "test"}, {"extractor": EXTRACTOR})
-    shards = [[{"uri": str(at)}] for at in range(0, images, A_SHARD)]
-    stage = begin(output, lambda: shards, pa.schema([("uri", pa.string())]), {}, overwrite=False, refresh=True)
-    for task in stage.pending():
-        writer = output.open_shard(task)
-        rows = regions_rows(range(task.shard * A_SHARD, min((task.shard + 1) * A_SHARD, images)))
-        writer.write(rows)
-        writer.commit(len(rows))
-    stage.finish()
-
-
-def write_model(url: str, **config: Any) -> AlignmentModel:
-    torch.manual_seed(3)
-    vocabulary = Vocabulary.build([tokenize(sentence) for sentence in SENTENCES], 1)
-    settings = {"h": 16, "hidden": 12, "word_dim": 8, "text": "gru", "normalise": True, "score": "symmetric"}
-    model = AlignmentModel(DIM, len(vocabulary), AlignmentModelConfig(**{**settings, **config}))
-    save_model(url, "alignment", model, vocabulary, EXTRACTOR, {})
-    return model.eval()
-
-
-@pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> IndexOptions:
-    """What an index of several shards is made by."""
-    monkeypatch.setattr(building, "IMAGES_A_SHARD", 20)
-    write_regions(str(tmp_path / "regions"))
-    write_model(str(tmp_path / "model"))
-    names = {name: str(tmp_path / name) for name in ("regions", "model")}
-    return IndexOptions(**names, output=str(tmp_path / "index"), dim=0, precision="float16")
+from vsalign.storage import Output, TableReader
+from vsalign.text import tokenize
 
 
 def told_by_the_model(options: IndexOptions, sentence: str) -> dict[str, float]:
@@ -216,55 +161,6 @@ def test_what_was_forgotten_is_not_found_until_it_is_restored(
     assert cli.main(["forget", made.output, "--restore"]) == 0
     assert found() == everything
     assert cli.main(["forget", made.output]) == 2
-
-
-def test_a_build_that_was_killed_goes_on_and_ends_the_same(made: IndexOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    build_index(made)
-    whole = TableReader(made.output, "index").read()
-    again = IndexOptions(**{**vars(made), "output": made.output + "-again"})
-    make, calls = building.Builder.make, itertools.count()
-
-    def dies(*arguments: Any) -> None:
-        if next(calls) == 1:
-            raise KeyboardInterrupt
-        make(*arguments)
-
-    monkeypatch.setattr(building.Builder, "make", dies)
-    with pytest.raises(KeyboardInterrupt):
-        build_index(again)
-    assert build_index(again) == 0
-    assert next(calls) == len(TableReader(again.output, "index").shards) + 1, "what was committed is not made again"
-    assert TableReader(again.output, "index").read().equals(whole)
-
-
-def test_refresh_takes_in_what_came_since(made: IndexOptions, tmp_path: Path) -> None:
-    build_index(made)
-    before = TableReader(made.output, "index").read(["image_id"])["image_id"].to_pylist()
-    write_regions(made.regions, IMAGES + 2 * A_SHARD)
-    assert build_index(made) == 0
-    assert len(SearchIndex(made.output)) == IMAGES
-    assert build_index(IndexOptions(**{**vars(made), "refresh": True})) == 0
-    after = TableReader(made.output, "index").read(["image_id"])["image_id"].to_pylist()
-    assert after[: len(before)] == before and len(after) == len({*after}) == IMAGES + 2 * A_SHARD
-
-
-def test_a_regions_table_that_lost_what_was_indexed_is_refused(made: IndexOptions, tmp_path: Path) -> None:
-    build_index(made)
-    shutil.rmtree(made.regions)
-    write_regions(made.regions, A_SHARD + 2)
-    with pytest.raises(ConfigurationError, match="any more, which .* was made of"):
-        build_index(made)
-
-
-def test_another_configuration_is_refused_with_the_difference(made: IndexOptions) -> None:
-    build_index(made)
-    with pytest.raises(ConfigurationError, match="dim: there 0, asked 8"):
-        build_index(IndexOptions(**{**vars(made), "dim": 8}))
-    assert build_index(IndexOptions(**{**vars(made), "dim": 8, "overwrite": True})) == 0
-    assert SearchIndex(made.output).table.properties["space"]["dim"] == 8
-    assert len([path for path in Path(made.output).iterdir() if path.name.startswith("space-")]) == 1
-    with pytest.raises(ConfigurationError, match="the model's space has 16 numbers"):
-        build_index(IndexOptions(**{**vars(made), "dim": 17, "output": made.output + "-more"}))
 
 
 def test_an_index_asks_for_its_own_model(made: IndexOptions) -> None:
