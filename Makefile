@@ -67,7 +67,7 @@ types: $(VENV)/.installed-tests  ## mypy
 	$(PY) -m mypy
 
 docs: $(VENV)/.installed-tests  ## the site, under site/; a broken link fails
-	$(PY) -m mkdocs build --strict --quiet --site-dir site
+	$(PY) -m mkdocs build --strict --site-dir site
 
 wheels: $(VENV)/.installed-tests  ## both distributions, under dist/
 	$(PY) -m pip wheel --quiet --no-deps --wheel-dir dist . ./models

@@ -12,11 +12,12 @@ import json
 from typing import Any
 
 import pyarrow as pa
-from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+from pyarrow.fs import FileSystem, PyFileSystem
 
 from vsalign.checkpoint import BACKBONE, CARD, CONFIG, VOCABULARY, WEIGHTS, read_config
 from vsalign.errors import ConfigurationError, MissingInputError, ModelError
 from vsalign.storage import Folder, Output
+from vsalign.storage.arrow_files import SteadyHandler
 from vsalign.storage.claim import claim
 from vsalign.storage.layout import RUN
 
@@ -57,7 +58,7 @@ class ModelFolder:
     @property
     def filesystem(self) -> FileSystem | None:
         """What Ray writes checkpoints through; None: its own, for a local path."""
-        return None if self.folder.local else PyFileSystem(FSSpecHandler(self.folder.fs))
+        return None if self.folder.local else PyFileSystem(SteadyHandler(self.folder))
 
     @property
     def path(self) -> str:

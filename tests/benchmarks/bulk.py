@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tests.benchmarks.memory import copied
 from tests.benchmarks.record import photographs, write_record
-from tests.jobs.conftest import family_of
+from tests.jobs.clusters import family_of
 from vsalign.storage import TableReader
 
 BATCH, ACTORS, SHARD = 16, 2, 128

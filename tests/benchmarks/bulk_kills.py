@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tests.benchmarks.kills import LONGEST_RUN, spoiled_copy
 from tests.benchmarks.record import write_record
-from tests.jobs.conftest import family_of
+from tests.jobs.clusters import family_of
 from vsalign.storage import TableReader
 
 MODULE = "jobs.caption_images"

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +18,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from tests.jobs.clusters import REPOSITORY, Cluster, family_of, ray_cluster
 from vsalign import tables
 from vsalign.alignment import AlignmentModel, AlignmentModelConfig
 from vsalign.checkpoint import save_model
@@ -33,7 +30,6 @@ from vsalign.regions.extract import ExtractOptions, extract_shard
 from vsalign.storage import Output, Stage, TableReader
 from vsalign.text import Vocabulary, tokenize
 
-REPOSITORY = Path(__file__).parents[2]
 LONG = bool(os.environ.get("VSALIGN_LONG"))
 """Whether tests that repeat themselves do it as often as the issues ask for."""
 SCENES, PICTURES_A_SHARD = 48, 3
@@ -92,9 +88,8 @@ def write_captions(url: str, scenes: Path) -> TableReader:
     return write_table(Output(url, "captions", tables.CAPTIONS, "test", {}), [rows])
 
 
-@pytest.fixture(scope="session")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
-    root = tmp_path_factory.mktemp("road")
+def make_road(root: Path) -> Road:
+    """Its inputs, tables and models, in a folder."""
     write_scenes(str(root / "scenes"), SCENES, 0, SPLITS)
     made = Road(*(str(root / name) for name in ("scenes/images", "regions", "captions", "alignment", "mrnn", "other")))
     regions = write_regions(made.regions, made.images)
@@ -110,24 +105,9 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
     return made
 
 
-def command_line(pid: int) -> str:
-    """Of a running process; empty for one that has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
-
-
-def family_of(ancestor: int) -> dict[int, str]:
-    """The process ids and command lines of all that descend from a process."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    found = {ancestor}
-    while new := {child for child, parent in parents.items() if parent in found} - found:
-        found |= new
-    return {pid: command_line(pid) for pid in found - {ancestor}}
+@pytest.fixture(scope="session")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
+    return make_road(tmp_path_factory.mktemp("road"))
 
 
 @dataclass
@@ -153,6 +133,9 @@ class Job:
             assert time.monotonic() < until, f"nothing happened in {seconds} s: {''.join(self.said)}"
             time.sleep(0.01)
 
+    def wait_for_files(self, folder: Path, pattern: str, count: int = 1) -> None:
+        self.wait_for(lambda: len(list(folder.glob(pattern))) >= count)
+
     def wait_for_line(self, text: str) -> None:
         self.wait_for(lambda: any(text in line for line in self.said))
 
@@ -177,6 +160,12 @@ class Job:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Job]]:
+    with starting() as starter:
+        yield starter
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[Callable[..., Job]]:
     """Start a job, `start("train_mrnn", "--output", ...)`; what a failed test leaves running is ended."""
     started: list[Job] = []
 
@@ -194,88 +183,12 @@ def start() -> Iterator[Callable[..., Job]]:
         started.append(Job(process))
         return started[-1]
 
-    yield starter
-    for job in started:
-        if job.process.poll() is None:
-            job.process.kill()
-
-
-@dataclass
-class Cluster:
-    """A Ray cluster on this machine."""
-
-    head: subprocess.Popen[bytes]
-    environment: dict[str, str]
-    """In which a job finds it, as `ray job submit` makes it."""
-    metrics: str
-    """Where Prometheus would read."""
-    others: Sequence[subprocess.Popen[bytes]] = ()
-    """Its nodes beside the head."""
-    dashboard: str = ""
-    """Where jobs are submitted."""
-
-    def workers(self, kind: str, node: int = 0) -> list[int]:
-        """The process ids of a node's workers and actors of a kind; 0: the head's."""
-        family = family_of([self.head, *self.others][node].pid)
-        return [pid for pid, command in family.items() if command.startswith("ray::") and kind in command]
-
-    def kill(self, number: int) -> None:
-        """As a machine that is taken away: all processes of one of the others, at once."""
-        node = self.others[number]
-        for pid in [node.pid, *family_of(node.pid)]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        node.wait(10)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-@contextlib.contextmanager
-def ray_cluster(more_nodes: int = 0, dashboard: bool = False) -> Iterator[Cluster]:
-    """Nodes of two CPUs each on this machine, the head's and others, which ask for a token; jobs may be submitted."""
-    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # short: Ray's sockets below it have at most 107 bytes
-    port, metrics, submitting = (free_port() for _ in range(3))
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": f"{random.getrandbits(128):032x}"}
-    head = ["--head", f"--port={port}", f"--metrics-export-port={metrics}", f"--temp-dir={folder}"]
-    shown = [f"--dashboard-port={submitting}"] if dashboard else ["--include-dashboard=false"]
-    nodes: list[subprocess.Popen[bytes]] = []
     try:
-        for number in range(1 + more_nodes):
-            options = [f"--address=127.0.0.1:{port}"] if number else [*head, *shown]
-            nodes.append(_node(folder / f"{number}.log", token, options))
-        environment = {"RAY_ADDRESS": f"127.0.0.1:{port}", **token}
-        url = "http://127.0.0.1:"
-        yield Cluster(nodes[0], environment, f"{url}{metrics}/metrics", nodes[1:], f"{url}{submitting}")
+        yield starter
     finally:
-        for node in nodes:
-            for pid in [node.pid, *family_of(node.pid)]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            node.wait(10)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _node(log: Path, token: dict[str, str], options: list[str]) -> subprocess.Popen[bytes]:
-    """A node of two CPUs, once it runs."""
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, "--num-cpus=2", "--disable-usage-stats"]
-    command += [f"--dashboard-agent-listen-port={free_port()}"]  # its usual one may be another Ray's
-    with open(log, "w") as said:
-        node = subprocess.Popen(
-            [*command, f"--object-store-memory={100 * 2**20}", "--block"],
-            cwd=REPOSITORY,
-            env={**os.environ, **token, "OMP_NUM_THREADS": "1", "RAY_metrics_report_interval_ms": "1000"},
-            stdout=said,
-            stderr=said,
-        )
-    until = time.monotonic() + 90
-    while "Ray runtime started" not in (text := log.read_text()):
-        assert node.poll() is None and time.monotonic() < until, text
-        time.sleep(0.2)
-    return node
+        for job in started:
+            if job.process.poll() is None:
+                job.process.kill()
 
 
 @pytest.fixture(scope="session")
@@ -283,3 +196,12 @@ def cluster() -> Iterator[Cluster]:
     """Started once for all tests: a local Ray takes each job ten seconds and more."""
     with ray_cluster() as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch computes here as a job's worker of one CPU does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

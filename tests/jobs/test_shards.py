@@ -14,18 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from jobs import align_segments, caption_images
 from jobs.described_inputs import Pictures
 from tests.jobs.conftest import LONG
+from tests.jobs.directly import describe_here, described_as
 from vsalign import tables
 from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
 from vsalign.alignment.placing import Placing
 from vsalign.checkpoint import LoadedModel, load_model, save_model
-from vsalign.generation import MRNN, DecodeOptions, DescriberConfig
-from vsalign.generation.describe import DescribeOptions, Describer, describe_shard, regions_of_shard
-from vsalign.photograph import together
+from vsalign.generation import MRNN, DescriberConfig
 from vsalign.regions import ExtractorFiles
 from vsalign.storage import Output, Stage, TableReader
 from vsalign.text import Vocabulary
@@ -35,14 +33,6 @@ KILLS = range(5 if LONG else 1)
 
 BETA = 0.1
 STAGE = 'stage="caption_images"'
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def kill_after_a_few_shards(job: Any, output: Path, seed: int) -> None:
@@ -138,9 +128,7 @@ def test_killed_captioning_equals_the_tables_of_regions_described_without_ray(
     seed: int, road: Any, photographs: Path, one_thread: None, start: Any, cluster: Any, tmp_path: Path
 ) -> None:
     output = tmp_path / "descriptions"
-    arguments = ["--images", str(photographs), "--model", road.mrnn, "--region-model", road.region_mrnn]
-    arguments += ["--output", str(output), "--shard-size", "3", "--batch-size", "3", "--max-regions", "4"]
-    arguments += ["--decode.beam", "3", "--decode.max-words", "6", "--ensemble", road.region_mrnn]
+    arguments = ["--images", str(photographs), "--output", str(output), *described_as(road)]
     job = start("caption_images", *arguments, "--actors", "1", **cluster.environment)
     kill_after_a_few_shards(job, output, seed)
     again = start("caption_images", *arguments, "--actors", "2", **cluster.environment)
@@ -159,21 +147,9 @@ def test_killed_captioning_equals_the_tables_of_regions_described_without_ray(
         "00005.jpg": "NOT_IMAGE",
         "more.tar": "INCOMPLETE",
     }
-    # The road's regions table was extracted in shards of three too; without the shard that lost a picture, the
-    # batches are the same ones.
-    models = [load_model(url, "describer") for url in (road.mrnn, road.region_mrnn)]
-    options = DescribeOptions(DecodeOptions(beam=3, max_words=6), max_regions=4)
-    whole, region = ((model.model, model.vocabulary) for model in (together(models[0], models[1:]), models[1]))
-    describer = Describer(whole, region, options)
-    regions = TableReader(road.regions, "regions")
-    direct = Output(str(tmp_path / "direct"), "descriptions", tables.DESCRIPTIONS, "caption_images", {})
-    stage = Stage(direct)
-    stage.plan([[{"row": "any"}] for _ in range(8)], tables.pa.schema([("row", tables.pa.string())]), {})
-    for task in stage.pending():
-        describe_shard(regions_of_shard(regions, task.shard), describer.describe, 3, direct.open_shard(task))
-    stage.finish()
+    # Without the shard that lost a picture, the batches are the same ones.
     compared = 0
-    for row in TableReader(direct.url, "descriptions").read().to_pylist():
+    for row in describe_here(road, tmp_path / "direct", shards=8):
         if row["image_id"] not in ("00003.jpg", "00004.jpg", "00005.jpg"):
             mine = found[row["image_id"]]
             assert {**mine, "uri": "", "content_hash": None} == {**row, "uri": ""}

@@ -4,46 +4,78 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs import submit
-from tests.jobs.conftest import ray_cluster
+from tests.jobs.clusters import Cluster, ray_cluster
+from tests.jobs.conftest import LONG
+from tests.jobs.directly import describe_here, same, train_here
+from tests.jobs.killed_nodes import OTHERS_CPUS, STAGES, TRAININGS, differences, killed, submitted
+from vsalign.checkpoint import load_model
 from vsalign.storage import TableReader
 
 
+@pytest.fixture(scope="module")
+def two() -> Iterator[Cluster]:
+    """Two nodes, to which jobs may be submitted."""
+    with ray_cluster(more_nodes=1, dashboard=True, more_cpus=OTHERS_CPUS) as started:
+        yield started
+
+
 @pytest.mark.timeout(300)
-def test_a_submitted_job_s_options_arrive_as_they_are(road: Any, start: Any, tmp_path: Path) -> None:
+def test_a_submitted_job_s_options_arrive_as_they_are(road: Any, start: Any, two: Cluster, tmp_path: Path) -> None:
     # A name that a shell would take apart.
     folder = tmp_path / "of $HOME; 'echo' \"x\" & *"
     segments = str(folder / "segments")
     given = ["--regions", road.regions, "--captions", road.captions, "--model", road.alignment, "--output", segments]
-    with ray_cluster(dashboard=True) as cluster:
-        token = {key: value for key, value in cluster.environment.items() if key != "RAY_ADDRESS"}
-        own = ["--cluster", cluster.dashboard, "--python", sys.executable, "--code"]
-        job = start("submit", "align_segments", *own, *given, **token)
-        status, out, said = job.finish()
-        assert status == 0, out + said
-        assert "align_segments finished" in out
-        assert TableReader(segments, "segments").rows
-        refused = start("submit", "align_segments", *own, *given, "--beta", "3", **token)
-        status, out, said = refused.finish()
-        assert status == 2 and "was made with another configuration" in out, "the job's own exit status"
+    token = {key: value for key, value in two.environment.items() if key != "RAY_ADDRESS"}
+    own = ["--cluster", two.dashboard, "--python", sys.executable, "--code"]
+    job = start("submit", "align_segments", *own, *given, **token)
+    status, out, said = job.finish()
+    assert status == 0, out + said
+    assert "align_segments finished" in out
+    assert TableReader(segments, "segments").rows
+    refused = start("submit", "align_segments", *own, *given, "--beta", "3", **token)
+    status, out, said = refused.finish()
+    assert status == 2 and "was made with another configuration" in out, "the job's own exit status"
 
 
-def test_who_has_no_token_is_refused(road: Any, start: Any, tmp_path: Path) -> None:
-    with ray_cluster(dashboard=True) as cluster:
-        given = ["--images", road.images, "--model", road.mrnn, "--output", str(tmp_path / "table")]
-        for token in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 32}):
-            refused = start("submit", "caption_images", "--cluster", cluster.dashboard, *given, **token)
-            status, _, said = refused.finish()
-            assert status == 2 and said.count("error: no job can be submitted") == 1, said
-        until = time.monotonic() + 1
-        while time.monotonic() < until:
-            assert not (tmp_path / "table").exists()
-            time.sleep(0.2)
+@pytest.mark.timeout(200)
+def test_who_has_no_token_is_refused(road: Any, start: Any, two: Cluster, tmp_path: Path) -> None:
+    given = ["--images", road.images, "--model", road.mrnn, "--output", str(tmp_path / "table")]
+    tokens = ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 32})
+    for refused in [start("submit", "caption_images", "--cluster", two.dashboard, *given, **each) for each in tokens]:
+        status, _, said = refused.finish()
+        assert status == 2 and said.count("error: no job can be submitted") == 1, said
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        assert not (tmp_path / "table").exists()
+        time.sleep(0.2)
+
+
+@pytest.mark.timeout(1800 if LONG else 600)
+def test_a_node_that_dies_under_submitted_jobs_changes_nothing(
+    road: Any, start: Any, two: Cluster, tmp_path: Path, one_thread: None
+) -> None:
+    for number, stage in enumerate(STAGES * 3 if LONG else ("train_mrnn", "caption_images")):
+        output = tmp_path / f"{number}-{stage}"
+        killed(stage, road, output, start, two, seed=number)
+        if LONG:
+            undisturbed = tmp_path / f"undisturbed-{stage}"
+            if not undisturbed.exists():
+                status, out, said = submitted(stage, road, undisturbed, start, two).finish()
+                assert status == 0, out + said
+            assert differences(stage, output, undisturbed) == []
+        elif stage in TRAININGS:
+            same(load_model(str(output), "describer"), train_here(stage, road, tmp_path / "here"))
+        else:
+            found = TableReader(str(output), "descriptions").read().to_pylist()
+            wanted = describe_here(road, tmp_path / "described", shards=16)
+            assert [{**row, "content_hash": None} for row in found] == wanted
 
 
 WRONG = [

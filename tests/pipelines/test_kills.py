@@ -94,23 +94,30 @@ def test_a_stopped_run_leaves_no_process_and_no_half_file(
     assert process.returncode == status, said
     assert said.strip().splitlines()[-1].startswith("stopped by") and "Traceback" not in said
     assert stages.all_gone(process.pid)
-    assert stages.run(MODULE, *command).returncode == 0
-    assert stages.same_table(output, undisturbed)
+    if LONG or number == signal.SIGTERM:
+        assert stages.run(MODULE, *command).returncode == 0
+        assert stages.same_table(output, undisturbed)
+
+
+@pytest.fixture(scope="module")
+def captions(stages: Any, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+    """The options of a preparation of many captions, some of them without a picture, and its undisturbed table."""
+    folder = tmp_path_factory.mktemp("captions")
+    names = [path.relative_to(pictures).as_posix() for path in sorted(pictures.rglob("0*.jpg"))]
+    lines = [f"{names[n % len(names)]}#{n}\tcaption number {n} of a picture\n" for n in range(160_000)]
+    lines[7::1000] = [f"gone.jpg#{n}\ta picture that is not there\n" for n in range(len(lines[7::1000]))]
+    (folder / "captions.txt").write_text("".join(lines))
+    options = ["--captions", str(folder / "captions.txt"), "--images", str(pictures), "--default-split", "train"]
+    assert stages.run("pipelines.prepare_captions", *options, "--output", str(folder / "whole")).returncode == 0
+    return options, folder / "whole"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_killed_caption_preparation_resumes_to_the_same_table(
-    seed: int, workers: str, stages: Any, pictures: Path, tmp_path: Path
+    seed: int, workers: str, stages: Any, captions: tuple[list[str], Path], tmp_path: Path
 ) -> None:
-    names = [path.relative_to(pictures).as_posix() for path in sorted(pictures.rglob("0*.jpg"))]
-    lines = [f"{names[n % len(names)]}#{n}\tcaption number {n} of a picture\n" for n in range(160_000)]
-    lines[7::1000] = [f"gone.jpg#{n}\ta picture that is not there\n" for n in range(len(lines[7::1000]))]
-    (tmp_path / "captions.txt").write_text("".join(lines))
-    common = ["--captions", str(tmp_path / "captions.txt"), "--images", str(pictures), "--default-split", "train"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert stages.run("pipelines.prepare_captions", *common, "--output", str(whole)).returncode == 0
-
+    (common, whole), killed = captions, tmp_path / "killed"
     command = [*common, "--output", str(killed), "--workers", workers]
     process = stages.start("pipelines.prepare_captions", *command)
     at_a_random_moment(stages, killed, process, seed)
@@ -126,7 +133,7 @@ def test_killed_caption_preparation_resumes_to_the_same_table(
 
 @pytest.mark.timeout(7200 if LONG else 400)
 def test_runs_killed_again_and_again_and_two_at_once_make_the_same_table(stages: Any, tmp_path: Path) -> None:
-    runs, pairs, pictures = (30, 5, 400) if LONG else (1, 1, 60)
+    runs, pairs, pictures = (30, 5, 400) if LONG else (0, 1, 60)  # the tests above kill too, once each
     images = tmp_path / "images"
     images.mkdir()
     for number in range(pictures):
