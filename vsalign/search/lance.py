@@ -1,7 +1,7 @@
 """Candidates from LanceDB, for an archive that is too large to be gone through for every question.
 
 Beside an index, in `lance/`, stands a Lance table of the same images, whose regions' vectors are found through
-partitions and products of quantisers (IVF-PQ). It answers with the images whose regions are nearest to the words, by
+partitions (IVF), a byte a number. It answers with the images whose regions are nearest to the words, by
 cosine; these are scored exactly, so what is found is ordered by the score that the whole index would be ordered by.
 """
 
@@ -27,8 +27,6 @@ from vsalign.storage import TableReader
 FOLDER, NAME = "lance", "images"
 CANDIDATES, PROBES = 500, 32
 """Images that are scored exactly, and partitions that each word is looked for in. Measured: docs/results.md."""
-BYTES_A_REGION = 32
-"""Of what the engine compares; the vectors stand beside."""
 VECTORS_A_PARTITION = 4096
 ROWS_AT_ONCE = 2**13
 
@@ -50,7 +48,7 @@ class LanceEngine:
         asked = asked.limit(max(CANDIDATES, 2 * k) + len(removed))
         if condition := _condition(wanted):
             asked = asked.where(condition, prefilter=True)
-        rows = asked.select(["number", *SHOWN, "vectors"]).to_arrow().combine_chunks()
+        rows = asked.select(["number", *SHOWN, "vectors", "_distance"]).to_arrow().combine_chunks()
         rows = rows.filter(pc.invert(pc.is_in(rows["image_id"], value_set=pa.array(sorted(removed), pa.string()))))
         if not rows.num_rows:
             return []
@@ -83,21 +81,19 @@ def build_engine(index: TableReader, space: Space, blocks: Iterable[Block]) -> i
             table.add(_rows(block, some, space, schema))
             held += some.stop - some.start
     if held > before or not table.list_indices():
-        _settle(table, regions, space.dim)
+        _settle(table, regions)
     return held - before
 
 
-def _settle(table: Any, regions: int, dim: int) -> None:
+def _settle(table: Any, regions: int) -> None:
     """Put all rows of the engine's table into its partitions."""
-    from lancedb.index import IvfPq
+    from lancedb.index import IvfSq
 
     if table.list_indices():
         table.optimize()
         return
     partitions = max(1, regions // VECTORS_A_PARTITION)
-    quantised = min(BYTES_A_REGION, dim)
-    config = IvfPq(distance_type="cosine", num_partitions=partitions, num_sub_vectors=quantised)
-    table.create_index("vectors", config=config)
+    table.create_index("vectors", config=IvfSq(distance_type="cosine", num_partitions=partitions))
 
 
 def _rows(block: Block, some: slice, space: Space, schema: pa.Schema) -> pa.Table:
