@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import uvicorn
 from axe_core_python import sync_playwright as axe_package
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.vsalign.search.conftest import Archive, make_archive
 from vsalign.search import SearchIndex
@@ -23,6 +23,9 @@ from vsalign.search.server.opened import OpenIndex
 
 AXE = Path(axe_package.__file__).with_name("axe.min.js")
 SERIOUS = ("serious", "critical")
+
+
+expect.set_options(timeout=20_000)  # ms: a busy machine is no fault of the page
 
 
 @contextmanager
