@@ -121,7 +121,7 @@ def test_a_phrase_is_on_the_region_that_its_words_like(made: IndexOptions) -> No
         (Wanted(min_height=81), lambda row: False),
         (Wanted(caption="BIRDS two"), lambda row: row["width"] % 2 == 0),
     ],
-    ids=str,
+    ids=["part", "pattern", "whole pattern", "brackets", "width", "both", "height", "caption"],
 )
 def test_what_is_not_wanted_is_not_found(made: IndexOptions, tmp_path: Path, wanted: Wanted, held: Any) -> None:
     rows = regions_rows(range(IMAGES))
