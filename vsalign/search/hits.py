@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from vsalign.alignment import segments
+from vsalign.alignment import Segment, segments
 from vsalign.alignment.placing import Placing, expected_overlaps, region_overlaps
+from vsalign.padding import padded
 from vsalign.search.queries import Query
 
 Box = tuple[float, float, float, float]
@@ -53,7 +55,7 @@ class Found(NamedTuple):
 
     score: float
     number: int
-    row: dict[str, object]
+    row: dict[str, Any]
     """The columns SHOWN."""
     regions: Tensor
     """(R, d) of a space."""
@@ -67,37 +69,41 @@ def hits(query: Query, found: Sequence[Found], placing: Placing) -> list[Hit]:
             number=each.number,
             image_id=str(each.row["image_id"]),
             uri=str(each.row["uri"]),
-            width=int(each.row["width"]),  # type: ignore[call-overload]
-            height=int(each.row["height"]),  # type: ignore[call-overload]
+            width=int(each.row["width"]),
+            height=int(each.row["height"]),
             caption=str(each.row["caption"] or ""),
             score=each.score,
-            places=_places(query, each, placing),
+            places=places,
         )
-        for each in found
+        for each, places in zip(found, _places(query, found, placing), strict=True)
     ]
 
 
-def _places(query: Query, found: Found, placing: Placing) -> tuple[Place, ...]:
-    boxes = torch.tensor(found.row["boxes"], dtype=torch.float32)
-    products = query.asked.words @ found.regions[: len(boxes)].float().t()
+def _places(query: Query, found: Sequence[Found], placing: Placing) -> list[tuple[Place, ...]]:
+    """Of all images at once: one after the other, most of the time would go to small operations."""
+    if not found:
+        return []
+    boxes, mask = padded([np.array(each.row["boxes"], np.float32) for each in found])
+    counts = mask.sum(1).tolist()
+    regions, _ = padded([each.regions[:count].numpy() for each, count in zip(found, counts, strict=True)])
+    likings = query.asked.words @ regions.float().transpose(1, 2)
+    products = likings.masked_fill(~mask[:, None], -torch.inf)
     if not query.tokens:
-        best = int(products[0].argmax())
-        return (Place("", 0, 0, _box(boxes[best]), float(products[0, best])),)
-    lengths = torch.tensor([len(products)])
-    unary = products[None]
+        best = products[:, 0].max(1)
+        chosen = boxes[torch.arange(len(boxes)), best.indices]
+        return [(Place("", 0, 0, _box(box), score),) for box, score in zip(chosen, best.values.tolist(), strict=True)]
+    lengths = torch.full((len(found),), products.shape[1])
+    unary = products
     if placing.unary == "overlap":
-        unary = expected_overlaps(placing, products[None], lengths, region_overlaps(boxes[None]))
-    phrases = segments(unary, lengths, placing.beta or 0.0, products[None])[0]
-    return tuple(
-        Place(
-            " ".join(query.tokens[each.start : each.end]),
-            each.start,
-            each.end,
-            _box(boxes[each.region]),
-            each.score / (each.end - each.start),
-        )
-        for each in phrases
-    )
+        unary = expected_overlaps(placing, products, lengths, region_overlaps(boxes))
+    phrases = segments(unary, lengths, placing.beta or 0.0, products)
+    return [tuple(_place(query, each, boxes[image]) for each in of_image) for image, of_image in enumerate(phrases)]
+
+
+def _place(query: Query, phrase: Segment, boxes: Tensor) -> Place:
+    words = " ".join(query.tokens[phrase.start : phrase.end])
+    mean = phrase.score / (phrase.end - phrase.start)
+    return Place(words, phrase.start, phrase.end, _box(boxes[phrase.region]), mean)
 
 
 def _box(box: Tensor) -> Box:
