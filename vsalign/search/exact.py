@@ -100,7 +100,6 @@ def _of_step(products: Products, ranks: int, some: slice, counts: Tensor | None,
     """(m, Q) float32 of some images."""
     best = products(0, some)
     by_sentence = (len(best), len(asked), -1)
-    width = best.shape[1] // len(asked)
     both = torch.tensor([float(each.symmetric) for each in asked])
     of_first = best.view(by_sentence).amax(2) if both.any() else both
     of_regions = of_first.clone()
@@ -109,12 +108,18 @@ def _of_step(products: Products, ranks: int, some: slice, counts: Tensor | None,
         torch.maximum(best, of_rank, out=best)
         if both.any():
             of_regions += of_rank.view(by_sentence).amax(2)
-    own = torch.tensor([len(each.words) for each in asked])[:, None] > torch.arange(width)
-    weights = own * torch.tensor([each.weight for each in asked])[:, None]
-    found = (best.view(by_sentence).float() * weights).sum(2)
+    found = best.float() @ _weights(asked, best.shape[1] // len(asked))
     if both.any():
         found += both * _mean(of_regions, of_first, ranks, counts)
     return found
+
+
+def _weights(asked: Sequence[Asked], width: int) -> Tensor:
+    """(Q width, Q): what each column counts in its sentence; those that fill up nothing."""
+    weights = torch.zeros(len(asked), width, len(asked))
+    for number, each in enumerate(asked):
+        weights[number, : len(each.words), number] = each.weight
+    return weights.flatten(0, 1)
 
 
 def _mean(summed: Tensor, of_first: Tensor, ranks: int, counts: Tensor | None) -> Tensor:

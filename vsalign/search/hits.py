@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -55,35 +56,47 @@ class Found(NamedTuple):
 
     score: float
     number: int
-    row: dict[str, Any]
-    """The columns SHOWN."""
+    rows: pa.RecordBatch
+    """The columns SHOWN of some images of the index."""
+    place: int
+    """The image's, among them."""
     regions: Tensor
     """(R, d) of a space."""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Its columns SHOWN."""
+        row: dict[str, Any] = self.rows.slice(self.place, 1).to_pylist()[0]
+        return row
 
 
 @torch.inference_mode()
 def hits(query: Query, found: Sequence[Found], placing: Placing) -> list[Hit]:
     """The images found, with their places; placing: how words are put on regions."""
+    rows = [each.row for each in found]
+    boxes = [np.array(row["boxes"], np.float32) for row in rows]
     return [
         Hit(
             number=each.number,
-            image_id=str(each.row["image_id"]),
-            uri=str(each.row["uri"]),
-            width=int(each.row["width"]),
-            height=int(each.row["height"]),
-            caption=str(each.row["caption"] or ""),
+            image_id=row["image_id"],
+            uri=row["uri"],
+            width=row["width"],
+            height=row["height"],
+            caption=row["caption"] or "",
             score=each.score,
             places=places,
         )
-        for each, places in zip(found, _places(query, found, placing), strict=True)
+        for each, row, places in zip(found, rows, _places(query, found, boxes, placing), strict=True)
     ]
 
 
-def _places(query: Query, found: Sequence[Found], placing: Placing) -> list[tuple[Place, ...]]:
+def _places(
+    query: Query, found: Sequence[Found], own_boxes: Sequence[np.ndarray], placing: Placing
+) -> list[tuple[Place, ...]]:
     """Of all images at once: one after the other, most of the time would go to small operations."""
     if not found:
         return []
-    boxes, mask = padded([np.array(each.row["boxes"], np.float32) for each in found])
+    boxes, mask = padded(own_boxes)
     counts = mask.sum(1).tolist()
     regions, _ = padded([each.regions[:count].numpy() for each, count in zip(found, counts, strict=True)])
     likings = query.asked.words @ regions.float().transpose(1, 2)

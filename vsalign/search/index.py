@@ -149,10 +149,10 @@ def _rows(block: Block, places: Tensor, values: Tensor, least: float, k: int) ->
     """The best k of some images of a block, whose scores are `values`, that are not below `least`."""
     order = sorted(zip((-values).tolist(), places.tolist(), strict=True))[:k]
     order = [(loss, place) for loss, place in order if -loss >= least]
-    rows = block.rows.take(pa.array([place for _, place in order], pa.int64())).to_pylist()
+    rows = block.rows.take(pa.array([place for _, place in order], pa.int64()))
     return [
-        Found(-loss, block.first + place, row, block.regions[:, place].clone())
-        for (loss, place), row in zip(order, rows, strict=True)
+        Found(-loss, block.first + place, rows, row, block.regions[:, place].clone())
+        for row, (loss, place) in enumerate(order)
     ]
 
 
