@@ -8,6 +8,7 @@ from pathlib import Path
 from vsalign.errors import MissingInputError
 
 PACKAGE = "vsalign_models"
+ALIGNMENT = "alignment"
 
 
 def packaged(name: str, remedy: str) -> str:
@@ -19,3 +20,8 @@ def packaged(name: str, remedy: str) -> str:
             f"for non-commercial research), {remedy}"
         )
     return str(Path(spec.origin).parent / name)
+
+
+def alignment_folder(url: str) -> str:
+    """The folder of an alignment model: `url`, or the packaged one where that is empty; raises as `packaged`."""
+    return url or packaged(ALIGNMENT, "or name the folder of one that jobs.train_alignment made (--model)")

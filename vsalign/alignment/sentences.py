@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsalign.text import Vocabulary
+from vsalign.text import UNK, Vocabulary
 
 
 class LanguageModel(Protocol):
@@ -43,6 +43,13 @@ class SentenceReader:
 
     def __init__(self, vocabulary: Vocabulary, language: LanguageModel | None = None) -> None:
         self.vocabulary, self.language = vocabulary, language
+
+    def unknown(self, tokens: Sequence[str]) -> list[str]:
+        """Those that the model has no vector for, each once; a language model reads all."""
+        if self.language is not None:
+            return []
+        numbers = self.vocabulary.encode(tokens)
+        return list(dict.fromkeys(token for token, number in zip(tokens, numbers, strict=True) if number == UNK))
 
     def read(self, sentences: Sequence[Sequence[str]]) -> Sentences:
         """Of one sentence or more."""

@@ -64,6 +64,12 @@ def join(folder: str, name: str) -> str:
     return folder + name if folder.endswith("/") else f"{folder}/{name}"
 
 
+def lies_within(path: str, folder: str) -> bool:
+    """Whether a local path lies in a folder, or is it, links followed."""
+    real = os.path.realpath(folder)
+    return os.path.commonpath((real, os.path.realpath(path))) == real
+
+
 def parent(uri: str) -> str:
     """The URI of the folder that holds `uri`."""
     match = _SCHEME.match(uri)

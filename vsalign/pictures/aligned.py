@@ -17,16 +17,12 @@ from vsalign.datasets.files import file_name, open_bytes
 from vsalign.errors import ConfigurationError, InputError
 from vsalign.images import DecodeOptions, decode_sized
 from vsalign.options import parse, with_names
-from vsalign.packaged import packaged
+from vsalign.packaged import alignment_folder
 from vsalign.pictures.drawing import draw_alignment, draw_matrix
 from vsalign.pictures.files import require_format, save_picture
 from vsalign.pictures.thumbnails import smaller
 from vsalign.regions import ExtractorFiles, Regions, extractor_of, to_float16
-from vsalign.text import UNK, tokenize
-
-ALIGNMENT = "alignment"
-"""The packaged model."""
-REMEDY = "or name the folder of one that jobs.train_alignment made (--model)"
+from vsalign.text import tokenize
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ def main(argv: Sequence[str]) -> int:
     words = tokenize(options.sentence)
     if not words:
         raise ConfigurationError(f"the sentence {options.sentence!r} has no words: say what the picture shows")
-    trained = load_model(options.model or packaged(ALIGNMENT, REMEDY), "alignment")
+    trained = load_model(alignment_folder(options.model), "alignment")
     reader = trained.reader(options.language)
     extractor = extractor_of(trained.extractor, options.extractor)
     with open_bytes(options.picture) as file:
@@ -128,9 +124,7 @@ def main(argv: Sequence[str]) -> int:
         box = ", ".join(f"{side:.0f}" for side in alignment.boxes[segment.region])
         phrase = " ".join(words[segment.start : segment.end])
         print(f"{phrase:<32} region {segment.region:>2}  ({box})  score {segment.score:.2f}")
-    known = trained.vocabulary.encode(words) if reader.language is None else words
-    unknown = [word for word, number in zip(words, known, strict=True) if number == UNK]
-    if unknown:
-        print(f"words that the model does not know: {', '.join(dict.fromkeys(unknown))}")
+    if unknown := reader.unknown(words):
+        print(f"words that the model does not know: {', '.join(unknown)}")
     print(f"drawn in {options.output}")
     return 0

@@ -61,10 +61,10 @@ def _regions(column: pa.ListArray, precision: np.dtype) -> tuple[Tensor, Tensor 
     values = np.frombuffer(flat.buffers()[1] or b"", precision, count=start + len(flat) * dim)[start:].reshape(-1, dim)
     parts = (values[first : first + LENGTHS_AT_ONCE] for first in range(0, len(values), LENGTHS_AT_ONCE))
     longest = max((float(torch.from_numpy(part).float().norm(dim=1).max()) for part in parts), default=0.0)
-    return *by_rank(values, np.array(column.value_lengths())), longest
+    return *_by_rank(values, np.array(column.value_lengths())), longest
 
 
-def by_rank(values: np.ndarray, counts: np.ndarray) -> tuple[Tensor, Tensor | None]:
+def _by_rank(values: np.ndarray, counts: np.ndarray) -> tuple[Tensor, Tensor | None]:
     """regions (R, n, d) and counts of a Block, from all regions (Σ counts, d) and each image's number of them (n,)."""
     if len(counts) and (counts == counts[0]).all():
         return torch.from_numpy(values).view(len(counts), counts[0], -1).transpose(0, 1).contiguous(), None

@@ -22,7 +22,7 @@ from vsalign.checkpoint import LoadedModel, load_model, read_config
 from vsalign.errors import ConfigurationError, ModelError, Reason
 from vsalign.images.locations import canonical
 from vsalign.options import parse
-from vsalign.packaged import packaged
+from vsalign.packaged import alignment_folder
 from vsalign.progress import Progress, last_screen
 from vsalign.search.space import Precision, Space, learn_space
 from vsalign.storage import Folder, Output, ShardWriter, Stage, TableReader, begin
@@ -31,8 +31,6 @@ from vsalign.storage.layout import PLAN, RUN
 from vsalign.storage.refreshing import listed_inputs
 
 STAGE = "index"
-ALIGNMENT = "alignment"
-REMEDY = "or name the folder of one that jobs.train_alignment made (--model)"
 INDEX_PLAN = pa.schema([("kind", pa.string()), ("region_shard", pa.int32()), ("uri", pa.string())])
 """One row is a shard of the regions table, by position, and which file of how many rows it was."""
 IMAGES_A_SHARD = 2**16
@@ -129,10 +127,19 @@ def plan_index(regions: TableReader) -> Iterator[list[dict[str, Any]]]:
         if rows and images + part["rows"] > IMAGES_A_SHARD:
             yield rows
             rows, images = [], 0
-        rows.append({"kind": "regions", "region_shard": shard, "uri": f"{part['file']} of {part['rows']} rows"})
+        rows.append({"kind": "regions", "region_shard": shard, "uri": _name(part)})
         images += part["rows"]
     if rows:
         yield rows
+
+
+def _name(part: dict[str, Any]) -> str:
+    """What tells a file of the regions table from one that took its place."""
+    return f"{part['file']} of {part['rows']} rows"
+
+
+def _files(regions: TableReader) -> set[str]:
+    return {_name(part) for part in regions.shards}
 
 
 def build_index(options: IndexOptions) -> int:
@@ -176,7 +183,7 @@ def build_index(options: IndexOptions) -> int:
 
 def searching_model(url: str) -> LoadedModel:
     """An alignment model whose score an index can answer; empty: the packaged one. Raises ConfigurationError."""
-    model = load_model(url or packaged(ALIGNMENT, REMEDY), "alignment")
+    model = load_model(alignment_folder(url), "alignment")
     if model.model.config.score not in SCORED:
         raise ConfigurationError(
             f"the model {model.url} scores by {model.model.config.score}, which no index answers: give one of "
@@ -199,13 +206,12 @@ def lost_regions(url: str, regions: TableReader) -> bool:
     """Whether the index at `url` was made of files that the regions table has replaced since."""
     folder = Folder(url)
     planned = read_json(folder, PLAN, "files")["files"] if folder.exists(PLAN) else []
-    there = {row["uri"] for rows in plan_index(regions) for row in rows}
-    return not there.issuperset(listed_inputs(folder, (name for name, _ in planned)))
+    return not _files(regions).issuperset(listed_inputs(folder, (name for name, _ in planned)))
 
 
 def _still_there(output: Output, stage: Stage, regions: TableReader) -> dict[int, list[dict[str, Any]]]:
     """The plan's rows by shard; raises ConfigurationError where the regions table has lost one of them since."""
-    there = {row["uri"] for rows in plan_index(regions) for row in rows}
+    there = _files(regions)
     plan = {task.shard: output.read_plan(task) for task in stage.tasks()}
     for rows in plan.values():
         for row in rows:

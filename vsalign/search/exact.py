@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 STEP_BYTES = 2**20
-"""Of products, and of regions as float32, at once: a core's second cache. Measured: docs/results.md."""
+"""Of products, and of regions as float32, at once. A sentence over 10^5 images took 52, 37, 37 and 42 ms with 2^18,
+2^19, 2^20 and 2^21 on two cores."""
 COLUMNS = 8
 """Words are filled up to a multiple of so many columns: whole-number products are several times as fast then."""
 LARGEST = 127
+"""Of an int8, its sign apart."""
 
 
 class Asked(NamedTuple):

@@ -17,7 +17,7 @@ from vsalign.checkpoint import LoadedModel, load_model, read_config
 from vsalign.errors import ConfigurationError, InputError, ModelError, TableError
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard
 from vsalign.images import IMAGE_PLAN, ImageInput, Listing, ReadImage, list_images, read_images
-from vsalign.images.locations import LOCAL, canonical, protocol_of
+from vsalign.images.locations import LOCAL, canonical, lies_within, protocol_of
 from vsalign.photograph import model_folders, require_same_extractor
 from vsalign.progress import Progress
 from vsalign.regions import ExtractorFiles, RegionExtractor, extractor_of
@@ -182,5 +182,4 @@ def _describers(searching: LoadedModel) -> tuple[LoadedModel, LoadedModel]:
 
 
 def _within(path: str, folder: str) -> bool:
-    real = os.path.realpath(folder)
-    return os.path.isdir(real) and os.path.commonpath((real, os.path.realpath(path))) == real
+    return os.path.isdir(folder) and lies_within(path, folder)

@@ -15,7 +15,7 @@ from vsalign.images import DecodeOptions, decode_sized
 from vsalign.regions import ExtractorFiles, RegionExtractor, extractor_of, to_float16
 from vsalign.search.exact import Asked
 from vsalign.search.space import Space
-from vsalign.text import UNK, tokenize
+from vsalign.text import tokenize
 
 MOST_WORDS = 64
 """Words of a sentence that count; a guess that no sentence of people needs more."""
@@ -47,8 +47,8 @@ class Asker:
         tokens = tokenize(text)[:MOST_WORDS]
         if not tokens:
             raise ConfigurationError("the sentence has no words: say what the picture shows")
-        unknown = [] if self.reader.language else self._unknown(tokens)
-        if len(set(unknown)) == len(set(tokens)):
+        unknown = self.reader.unknown(tokens)
+        if len(unknown) == len(set(tokens)):
             raise ConfigurationError(
                 f"the model knows none of these words ({', '.join(dict.fromkeys(tokens))}): say it in others"
             )
@@ -56,11 +56,7 @@ class Asker:
         words = self.space.words(self.model.model.sentences(*sentences).float())
         config = self.model.model.config
         asked = Asked(words, config.normalise or config.score == "symmetric", config.score == "symmetric")
-        return Query(asked, tuple(tokens), tuple(dict.fromkeys(unknown)))
-
-    def _unknown(self, tokens: Sequence[str]) -> list[str]:
-        numbers = self.model.vocabulary.encode(tokens)
-        return [token for token, number in zip(tokens, numbers, strict=True) if number == UNK]
+        return Query(asked, tuple(tokens), tuple(unknown))
 
     def place(self, picture: str, box: Sequence[float] = ()) -> Query:
         """A box (x1, y1, x2, y2 in px of the upright picture; none: the whole of it) of a picture, a file or URL.

@@ -26,6 +26,7 @@ from torch import Tensor
 from vsalign.alignment import AlignmentModel
 from vsalign.alignment.projection import unit
 from vsalign.errors import ConfigurationError, ModelError
+from vsalign.search.exact import LARGEST
 from vsalign.storage import Folder, TableReader
 from vsalign.tables import feature_arrays
 
@@ -33,7 +34,6 @@ Precision = Literal["int8", "float16"]
 SPACE = re.compile(r"space-[0-9a-f]{16}\.safetensors")
 LEARNT_FROM = 2000
 """Images at most, spread over the table, whose regions the turn is learnt from."""
-LARGEST = 127
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,6 @@ class Space:
     def turned(self, vectors: Tensor) -> Tensor:
         """(n, h) of the joint space -> (n, d)."""
         return unit(vectors @ self.turn.t(), self.unit)
-
-    def unpacked(self, regions: Tensor) -> Tensor:
-        """Kept regions (..., d) as float32 numbers of the turned space."""
-        return regions.float() * self.steps
 
     def packed(self, turned: Tensor) -> Tensor:
         """(..., d) numbers of the turned space, as they are kept."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from vsalign.errors import InputError, Reason
 from vsalign.images import ReadImage
-from vsalign.images.locations import LOCAL, canonical, protocol_of
+from vsalign.images.locations import LOCAL, canonical, lies_within, protocol_of
 from vsalign.images.names import unescape
 from vsalign.pictures.originals import Original, OriginalReader, locate
 
@@ -41,15 +41,10 @@ def original_of(row: dict[str, Any], images: str | None) -> Original:
     else:
         root = unescape(file.removesuffix(image_id)) if file.endswith(image_id) else "/"
     # Whose root is unknown, or all of the disk (a list of paths), is at least no link.
-    leads_out = not _inside(path, root) if root.strip("/") else os.path.islink(path)
+    leads_out = not lies_within(path, root) if root.strip("/") else os.path.islink(path)
     if leads_out:
         raise InputError(Reason.UNSAFE_PATH, f"{original.uri} lies outside the archive", original.uri)
     return original
-
-
-def _inside(path: str, root: str) -> bool:
-    real_root = os.path.realpath(root)
-    return os.path.commonpath((real_root, os.path.realpath(path))) == real_root
 
 
 class Originals:
