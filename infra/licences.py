@@ -14,7 +14,7 @@ import sys
 
 from infra.constraints import EXTRAS, installed
 
-ALSO = ("tensorboard", "eval", "demo")
+ALSO = ("tensorboard", "eval", "demo", "search")
 """Extras that no image installs."""
 FREE = re.compile(
     r"(3-Clause |2-Clause |0)?BSD( License|-[23]-Clause)?|FreeBSD|Apache([ -]2\.0)?( Software)?( License)?|"

@@ -2,6 +2,7 @@
 
 python -m tests.benchmarks.search recall --regions DIR --captions DIR [--split dev] --json FILE
 python -m tests.benchmarks.search speed --index DIR --captions DIR --json FILE
+python -m tests.benchmarks.search lists --index DIR --captions DIR --json FILE
 
 recall: R@1, 5 and 10 of the split's sentences by `vsalign evaluate ranking`'s own matrix, and by indexes of the same
 regions: all numbers as float16, and the default.
@@ -9,6 +10,9 @@ speed: an index of many images (tests.benchmarks.synthetic_index), resident. p50
 after the other, from text to hits with their places. Then the best 20 of some blocks, in turns with maxsim-cpu (maxsim
 alone: it has no other score), with NumPy, and with the two limits of the machine: its rate of float32 matrix products
 (4096 x 4096) for these products, and its rate of reading memory for these bytes.
+lists: the same index through inverted lists, which are made first where it has none. The share of the ten best by the
+whole index that they find (an image whose score is the tenth's, within 1e-3, is one of them), and the times of both, in
+turns.
 """
 
 from __future__ import annotations
@@ -31,13 +35,14 @@ from vsalign.evaluation.retrieval import score_matrix
 from vsalign.search import Question, SearchIndex
 from vsalign.search.blocks import Block
 from vsalign.search.building import IndexOptions, build_index, searching_model
+from vsalign.search.lists import write_lists
 from vsalign.search.queries import Query
 from vsalign.storage import TableReader
 from vsalign.training.texts import captions_of
 
 KS = (1, 5, 10)
-TOGETHER = 64
-"""Questions that are answered at once when recall is measured."""
+TOGETHER, BEST = 64, 10
+"""Questions that are answered at once when recall is measured; the best that both ways should find."""
 ROUNDS, BLOCKS, SQUARE, READ = 5, 4, 4096, 2**28
 
 
@@ -74,19 +79,18 @@ def recall(regions: str, captions: str, split: str, model: str) -> dict[str, Mea
 
 def speed(url: str, captions: str, split: str, sentences: int) -> dict[str, Measured]:
     """Of one machine, an index in memory."""
-    said = captions_of(TableReader(captions, "captions"), split)
-    texts = [caption.text for caption in said[:: max(1, len(said) // sentences)]][:sentences]
+    texts = _texts(captions, split, sentences)
     began = time.perf_counter()
     index = SearchIndex(url)
     opened = time.perf_counter() - began
+    index.lists = None
     times = []
     for text in texts:
         began = time.perf_counter()
         index.search(index.asker.sentence(text), 20)
         times.append(1000 * (time.perf_counter() - began))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    images = f"{len(index):,} synthetic images"
-    shown = f"{len(index):.0e}".replace("+0", "")
+    images, shown = _named(index)
     figures: dict[str, Measured] = {
         f"search.p50_{shown}_ms": (statistics.median(times), "ms", f"{images}, {len(texts)} sentences"),
         f"search.p99_{shown}_ms": (float(np.percentile(times, 99)), "ms", f"{images}, {len(texts)} sentences"),
@@ -95,6 +99,52 @@ def speed(url: str, captions: str, split: str, sentences: int) -> dict[str, Meas
     }
     query = min(map(index.asker.sentence, texts), key=lambda each: abs(len(each.tokens) - 10))
     return {**figures, **_beside(list(index.blocks())[:BLOCKS], index, query, images)}
+
+
+def lists(url: str, captions: str, split: str, sentences: int) -> dict[str, Measured]:
+    """Of one machine, an index in memory with its inverted lists."""
+    figures: dict[str, Measured] = {}
+    index = SearchIndex(url)
+    images, shown = _named(index)
+    if index.lists is None:
+        began = time.perf_counter()
+        write_lists(url)
+        figures[f"search.engine_build_{shown}_s"] = (time.perf_counter() - began, "s", images)
+        index = SearchIndex(url)
+    found, times = [], {False: [], True: []}
+    for text in _texts(captions, split, sentences):
+        question = Question(index.asker.sentence(text))
+        scores = {}
+        for exact, taken in times.items():
+            began = time.perf_counter()
+            (best,) = index.find([question], BEST, exact=exact)
+            taken.append(1000 * (time.perf_counter() - began))
+            scores[exact] = [each.score for each in best]
+        found.append(np.mean(np.array(scores[False]) >= scores[True][-1] - 1e-3))
+    on = f"{images}, {len(found)} sentences"
+    size = sum(path.stat().st_size for path in Path(url).glob("*.faiss")) / len(index)
+    for name, taken in (("engine", times[False]), ("beside_engine", times[True])):
+        figures[f"search.{name}_p50_{shown}_ms"] = (statistics.median(taken), "ms", on)
+        figures[f"search.{name}_p99_{shown}_ms"] = (float(np.percentile(taken, 99)), "ms", on)
+    print(
+        {name: round(value, 2) for name, (value, *_) in figures.items()}, "found", np.mean(found), "least", min(found)
+    )
+    return {
+        **figures,
+        "search.engine_overlap10": (float(np.mean(found)), "share of the ten best by the whole index", on),
+        "search.engine_bytes_an_image": (size, "bytes", images),
+    }
+
+
+def _texts(captions: str, split: str, sentences: int) -> list[str]:
+    """Sentences that are spread over a split."""
+    said = captions_of(TableReader(captions, "captions"), split)
+    return [caption.text for caption in said[:: max(1, len(said) // sentences)]][:sentences]
+
+
+def _named(index: SearchIndex) -> tuple[str, str]:
+    """How many images, in words and for a key."""
+    return f"{len(index):,} synthetic images", f"{len(index):.0e}".replace("+0", "")
 
 
 def _beside(blocks: list[Block], index: SearchIndex, query: Query, images: str) -> dict[str, Measured]:
@@ -151,7 +201,7 @@ def _others(regions: np.ndarray, words: np.ndarray) -> dict[str, Callable[[], ob
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("recall", "speed"))
+    parser.add_argument("part", choices=("recall", "speed", "lists"))
     parser.add_argument("--regions", default="", help="regions table of the split's images")
     parser.add_argument("--captions", required=True, help="captions table")
     parser.add_argument("--split", default="dev")
@@ -163,7 +213,8 @@ def main() -> None:
     if asked.part == "recall":
         write_record(asked.json, recall(asked.regions, asked.captions, asked.split, asked.model))
     else:
-        write_record(asked.json, speed(asked.index, asked.captions, asked.split, asked.sentences))
+        part = {"speed": speed, "lists": lists}[asked.part]
+        write_record(asked.json, part(asked.index, asked.captions, asked.split, asked.sentences))
 
 
 if __name__ == "__main__":

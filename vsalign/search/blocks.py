@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,16 @@ class Block:
     """The largest length of a region's vector."""
     kept: pa.Array | None
     """(n,) bool: what was not removed; None: all."""
+    numbers: np.ndarray | None = None
+    """(n,) the numbers of the images; None: from `first` on."""
+
+    def own(self) -> Tensor:
+        """(n,): how many regions each image has."""
+        return torch.full((len(self),), len(self.regions)) if self.counts is None else self.counts
+
+    def number(self, place: int) -> int:
+        """In the index, of the image at a place of this block."""
+        return self.first + place if self.numbers is None else int(self.numbers[place])
 
     def __len__(self) -> int:
         return self.rows.num_rows
@@ -51,6 +61,29 @@ def blocks(table: TableReader, removed: Set[str]) -> Iterator[Block]:
         kept = pc.invert(pc.is_in(rows["image_id"], value_set=gone)) if removed else None
         yield Block(first, rows, *_regions(batch["vectors"], precision), kept)
         first += batch.num_rows
+
+
+def gathered(held: Sequence[Block], numbers: np.ndarray) -> Block:
+    """The images of some numbers, one or more and ascending, of blocks one after the other, as one block."""
+    of_blocks = np.split(numbers, np.searchsorted(numbers, [block.first for block in held[1:]]))
+    parts = [(block, some - block.first) for block, some in zip(held, of_blocks, strict=True) if len(some)]
+    ranks = max(len(block.regions) for block, _ in parts)
+    whole = all(block.counts is None and len(block.regions) == ranks for block, _ in parts)
+    kept = [pa.repeat(True, len(some)) if block.kept is None else block.kept.take(some) for block, some in parts]
+    return Block(
+        first=int(numbers[0]),
+        rows=pa.Table.from_batches([block.rows.take(some) for block, some in parts]).combine_chunks().to_batches()[0],
+        regions=torch.cat([_up_to(ranks, block.regions[:, torch.from_numpy(some)]) for block, some in parts], 1),
+        counts=None if whole else torch.cat([block.own()[torch.from_numpy(some)] for block, some in parts]),
+        longest=max(block.longest for block, _ in parts),
+        kept=None if all(block.kept is None for block, _ in parts) else pa.concat_arrays(kept),
+        numbers=numbers,
+    )
+
+
+def _up_to(ranks: int, regions: Tensor) -> Tensor:
+    """Regions (R, n, d) with the first again up to so many."""
+    return torch.cat([regions, regions[:1].expand(ranks - len(regions), -1, -1)])
 
 
 def _regions(column: pa.ListArray, precision: np.dtype) -> tuple[Tensor, Tensor | None, float]:

@@ -24,6 +24,7 @@ from vsalign.images.locations import canonical
 from vsalign.options import parse
 from vsalign.packaged import alignment_folder
 from vsalign.progress import Progress, last_screen
+from vsalign.search.lists import LEAST_IMAGES, remove_lists, write_lists
 from vsalign.search.space import Precision, Space, learn_space
 from vsalign.storage import Folder, Output, ShardWriter, Stage, TableReader, begin
 from vsalign.storage.claim import read_json
@@ -55,6 +56,9 @@ class IndexOptions:
     """Numbers a region is searched by; 0: all of the model's space, four times the memory for the shipped one."""
     precision: Precision = "int8"
     """How a number is kept; float16 takes twice the memory."""
+    lists: bool = False
+    """Put the regions into inverted lists too (FAISS), so that a sentence is not compared with all images of a large
+    index: `vsalign serve` uses them. With the same options again, they take in what --refresh added."""
     refresh: bool = False
     """Take in what the regions table has got since the index was made."""
     overwrite: bool = False
@@ -167,6 +171,8 @@ def build_index(options: IndexOptions) -> int:
         },
     )
     how = {"overwrite": options.overwrite, "refresh": options.refresh}
+    if options.overwrite:
+        remove_lists(Folder(options.output))
     stage = begin(output, lambda: plan_index(regions), INDEX_PLAN, {}, **how)
     space.write(Folder(options.output))
     tasks = stage.pending()
@@ -178,7 +184,14 @@ def build_index(options: IndexOptions) -> int:
             builder.make(rows[task.shard], output.open_shard(task), progress)
     summary = stage.finish()
     already = summary.inputs - images if tasks else None
-    return last_screen("index finished", summary.output, "images", asdict(summary), already, {})
+    more = {"inverted lists": _lists(options.output)} if options.lists else {}
+    return last_screen("index finished", summary.output, "images", asdict(summary), already, more)
+
+
+def _lists(url: str) -> str:
+    """Make the lists of an index, or bring them up to date; returns what is said of them."""
+    held = write_lists(url)
+    return f"of {held:,} images" if held else f"none: under {LEAST_IMAGES:,} images all are compared sooner"
 
 
 def searching_model(url: str) -> LoadedModel:

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -18,14 +19,18 @@ from vsalign.alignment.placing import Placing
 from vsalign.checkpoint import LoadedModel, load_model, read_config
 from vsalign.errors import ConfigurationError, ModelError
 from vsalign.regions.extract import torchs_own_threads
-from vsalign.search.blocks import Block, blocks
+from vsalign.search.blocks import Block, blocks, gathered
 from vsalign.search.exact import Asked, is_quick, quick_scores, scores
 from vsalign.search.hits import Found, Hit, hits
+from vsalign.search.lists import Lists, read_lists
 from vsalign.search.queries import Asker, Query
 from vsalign.search.removed import removed
 from vsalign.search.space import Space
 from vsalign.search.wanted import Wanted
 from vsalign.storage import TableReader
+
+CANDIDATES_A_RESULT = 5
+"""Where filters leave fewer of the candidates for each image asked for, the whole index is gone through."""
 
 
 class Question(NamedTuple):
@@ -49,6 +54,7 @@ class SearchIndex:
         self.asker = Asker(self.model, Space.read(self.table.folder, **self.table.properties["space"]), language)
         self.placing = Placing().settled(normalised=self.model.model.config.normalise)
         self.removed = removed(self.table.folder)
+        self.lists = read_lists(self.table, self.asker.space) if resident else None
         self._threads = torchs_own_threads()
         self._blocks = list(blocks(self.table, self.removed)) if resident else None
 
@@ -80,16 +86,40 @@ class SearchIndex:
         return hits(query, found, self.placing)
 
     @torch.inference_mode()
-    def find(self, questions: Sequence[Question], k: int) -> list[list[Found]]:
+    def find(self, questions: Sequence[Question], k: int, *, exact: bool = False) -> list[list[Found]]:
         """The best k of each of some questions, which together take less time than one after the other.
 
-        Raises ConfigurationError where k is below 1.
+        exact: whether all images are scored also where the index has inverted lists, which name those that may be the
+        best. Raises ConfigurationError where k is below 1.
         """
         if k < 1:
             raise ConfigurationError(f"k is {k}: give at least 1")
+        if self.lists is None or exact or self._blocks is None:
+            return self._through(self.blocks(), questions, k)
+        return self._by_lists(self.lists, self._blocks, questions, k)
+
+    def _by_lists(
+        self, lists: Lists, held: Sequence[Block], questions: Sequence[Question], k: int
+    ) -> list[list[Found]]:
+        """Candidates and what the lists do not hold; everything where a question's filters leave few candidates."""
+        candidates = lists.candidates([question.query.asked.words for question in questions], k)
+        asked = zip(questions, candidates, strict=True)
+        cores = _cores(self._threads)
+        under_way = [cores.submit(_of_candidates, held, numbers, question, k) for question, numbers in asked]
+        found = [each.result() for each in under_way]
+        best = [each or [] for each in found]
+        _merge(best, self._through([block for block in held if block.first >= lists.images], questions, k), k)
+        few = [number for number, each in enumerate(found) if each is None]
+        through = self._through(held, [questions[number] for number in few], k) if few else []
+        for number, each in zip(few, through, strict=True):
+            best[number] = each
+        return best
+
+    def _through(self, among: Iterable[Block], questions: Sequence[Question], k: int) -> list[list[Found]]:
+        """The best of all images of some blocks."""
         best: list[list[Found]] = [[] for _ in questions]
         cores, under_way = _cores(self._threads), deque[Future[list[list[Found]]]]()
-        for block in self.blocks():
+        for block in among:
             under_way.append(cores.submit(_found, block, questions, best, k))
             if len(under_way) > self._threads:
                 _merge(best, under_way.popleft().result(), k)
@@ -133,6 +163,18 @@ def _found(block: Block, questions: Sequence[Question], best: Sequence[Sequence[
     return found
 
 
+def _of_candidates(held: Sequence[Block], numbers: np.ndarray, question: Question, k: int) -> list[Found] | None:
+    """The best k of some images, by number; None where too few of them are wanted for the best to be among them."""
+    if not len(numbers):
+        return None
+    block = gathered(held, numbers)
+    mask = question.wanted.rows(block)
+    if mask is not None and np.count_nonzero(mask) < CANDIDATES_A_RESULT * k:
+        return None
+    (found,) = _found(block, [question], [[]], k)
+    return found
+
+
 def _promising(own: Tensor, error: float, least: float, k: int) -> Tensor:
     """Which images of a block, whose scores (n,) may be off by `error`, may be among its best k and above `least`."""
     of_block = float(own.topk(min(k, len(own))).values[-1])
@@ -151,7 +193,7 @@ def _rows(block: Block, places: Tensor, values: Tensor, least: float, k: int) ->
     order = [(loss, place) for loss, place in order if -loss >= least]
     rows = block.rows.take(pa.array([place for _, place in order], pa.int64()))
     return [
-        Found(-loss, block.first + place, rows, row, block.regions[:, place].clone())
+        Found(-loss, block.number(place), rows, row, block.regions[:, place].clone())
         for row, (loss, place) in enumerate(order)
     ]
 

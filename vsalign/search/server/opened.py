@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from vsalign.errors import VsalignError
 from vsalign.search.index import SearchIndex
+from vsalign.search.lists import FACTS as LISTS
 from vsalign.search.removed import REMOVED
 from vsalign.storage import Folder
 from vsalign.storage.layout import MANIFEST
@@ -60,7 +61,7 @@ class OpenIndex:
             LOG.warning("the index changed and cannot be opened, the old one answers: %s", error)
 
     def _state(self) -> tuple[str, ...]:
-        """What changes with the index: its manifest, and the names of the files of what was removed."""
+        """What changes with the index: its manifest and lists, and the names of the files of what was removed."""
         names = self._folder.names()
-        manifest = self._folder.read(MANIFEST) if MANIFEST in names else b""
-        return hashlib.sha256(manifest).hexdigest(), *sorted(name for name in names if REMOVED.fullmatch(name))
+        facts = (hashlib.sha256(self._folder.read(name)).hexdigest() for name in (MANIFEST, LISTS) if name in names)
+        return *facts, *sorted(name for name in names if REMOVED.fullmatch(name))

@@ -1,0 +1,174 @@
+"""Inverted lists name those that may be the best; what is found is scored as without them."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.vsalign.search.random_archive import A_SHARD, IMAGES, SENTENCES, regions_rows, write_regions
+from vsalign import cli
+from vsalign.errors import MissingInputError, TableError
+from vsalign.search import Question, SearchIndex, Wanted, lists
+from vsalign.search.building import IndexOptions, build_index
+from vsalign.search.removed import remove
+from vsalign.search.server.opened import OpenIndex
+from vsalign.storage import Folder
+
+
+@pytest.fixture(autouse=True)
+def of_few_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "LEAST_IMAGES", 1)
+    monkeypatch.setattr(lists, "LISTS", 0.5)
+
+
+@pytest.fixture
+def listed(made: IndexOptions) -> IndexOptions:
+    """Options whose index has lists."""
+    options = IndexOptions(**{**vars(made), "dim": 16, "precision": "int8", "lists": True})
+    assert build_index(options) == 0
+    return options
+
+
+def found(index: SearchIndex, k: int, wanted: Wanted, exact: bool) -> list[list[tuple[int, float]]]:
+    questions = [Question(index.asker.sentence(sentence), wanted) for sentence in SENTENCES]
+    return [[(each.number, each.score) for each in best] for best in index.find(questions, k, exact=exact)]
+
+
+@pytest.mark.parametrize("wanted", [Wanted(), Wanted(path="work"), Wanted(path="*/006 *"), Wanted(path="nowhere")])
+@pytest.mark.parametrize("k", [1, 5, IMAGES])
+def test_what_all_candidates_give_is_what_all_images_give(listed: IndexOptions, k: int, wanted: Wanted) -> None:
+    remove(Folder(listed.output), [row["image_id"] for row in regions_rows(range(0, IMAGES, 4))])
+    index = SearchIndex(listed.output)
+    assert index.lists is not None and index.lists.images == IMAGES
+    for through, whole in zip(found(index, k, wanted, False), found(index, k, wanted, True), strict=True):
+        assert [number for number, _ in through] == [number for number, _ in whole]
+        np.testing.assert_allclose([score for _, score in through], [score for _, score in whole], atol=1e-5)
+
+
+def test_few_regions_make_few_candidates_and_their_scores_are_exact(
+    listed: IndexOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "NEAREST", 6)
+    monkeypatch.setattr(lists, "NEAREST_A_RESULT", 1)
+    index = SearchIndex(listed.output)
+    assert index.lists is not None
+    words = [index.asker.sentence(sentence).asked.words for sentence in SENTENCES]
+    candidates = index.lists.candidates(words, 1)
+    assert all(1 <= len(some) <= 6 * len(of) for some, of in zip(candidates, words, strict=True))
+    assert min(map(len, candidates)) < IMAGES / 2
+    together = found(index, 1, Wanted(), False)
+    everything = found(index, IMAGES, Wanted(), True)
+    for some, best, whole in zip(candidates, together, everything, strict=True):
+        ((number, score),) = best
+        scores = dict(whole)
+        assert number == max(some.tolist(), key=lambda each: scores[each])
+        assert score == pytest.approx(scores[number], abs=1e-5)
+
+
+def test_filters_that_leave_few_candidates_are_answered_by_the_whole_index(
+    listed: IndexOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "NEAREST", 4)
+    monkeypatch.setattr(lists, "NEAREST_A_RESULT", 0)
+    index = SearchIndex(listed.output)
+    for through, whole in zip(*(found(index, 9, Wanted(path="work"), exact) for exact in (False, True)), strict=True):
+        assert [number for number, _ in through] == [number for number, _ in whole]
+
+
+def test_what_came_since_is_found_before_and_after_the_lists_take_it_in(
+    listed: IndexOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "GROWTH", 2)
+    before = SearchIndex(listed.output).lists
+    for more, trained_on in ((2, IMAGES), (12, IMAGES + 12 * A_SHARD)):
+        images = IMAGES + more * A_SHARD
+        write_regions(listed.regions, images)
+        assert build_index(IndexOptions(**{**vars(listed), "lists": False, "refresh": True})) == 0
+        for expected in (before.images if before else 0, images):
+            index = SearchIndex(listed.output)
+            assert index.lists is not None and index.lists.images == expected
+            assert found(index, images, Wanted(), False) == found(index, images, Wanted(), True)
+            assert build_index(listed) == 0
+        assert index.lists.trained_on == trained_on
+        before = index.lists
+    assert len([path for path in Path(listed.output).iterdir() if path.suffix == ".faiss"]) == 1
+
+
+def test_an_index_made_anew_has_no_lists_until_they_are_made(listed: IndexOptions) -> None:
+    again = {**vars(listed), "lists": False, "overwrite": True}
+    assert build_index(IndexOptions(**again)) == 0
+    assert SearchIndex(listed.output).lists is None
+    assert build_index(IndexOptions(**{**again, "lists": True, "dim": 8})) == 0
+    assert SearchIndex(listed.output).lists is not None
+
+
+def test_a_build_that_is_killed_leaves_the_lists_that_were_there(
+    listed: IndexOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_regions(listed.regions, IMAGES + A_SHARD)
+    replace = Folder.replace
+    asked = itertools.count()
+
+    def dies(folder: Folder, name: str, data: bytes) -> None:
+        if name == lists.FACTS and next(asked) == 0:
+            raise KeyboardInterrupt
+        replace(folder, name, data)
+
+    monkeypatch.setattr(Folder, "replace", dies)
+    with pytest.raises(KeyboardInterrupt):
+        build_index(IndexOptions(**{**vars(listed), "refresh": True}))
+    index = SearchIndex(listed.output)
+    assert index.lists is not None and (index.lists.images, len(index)) == (IMAGES, IMAGES + A_SHARD)
+    assert build_index(listed) == 0
+    held = SearchIndex(listed.output).lists
+    assert held is not None and held.images == IMAGES + A_SHARD
+    assert len([path for path in Path(listed.output).iterdir() if path.suffix == ".faiss"]) == 1
+
+
+def test_damaged_lists_and_a_missing_library_are_one_sentence(
+    listed: IndexOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = Path(listed.output).glob("*.faiss")
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(TableError, match="damaged.*make the lists again"):
+        SearchIndex(listed.output)
+    assert build_index(listed) == 0 and SearchIndex(listed.output).lists is not None
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingInputError, match=r"pip install 'vsalign\[search\]'"):
+        SearchIndex(listed.output)
+
+
+def test_lists_lie_in_any_store(listed: IndexOptions) -> None:
+    url = "memory://listed/index"
+    store = Folder(url)
+    for path in Path(listed.output).rglob("*"):
+        if path.is_file():
+            store.write_new(str(path.relative_to(listed.output)), path.read_bytes())
+    lists.remove_lists(store)
+    assert SearchIndex(url).lists is None
+    assert lists.write_lists(url) == IMAGES
+    assert found(SearchIndex(url), 5, Wanted(), False) == found(SearchIndex(url), 5, Wanted(), True)
+
+
+def test_a_server_s_index_takes_in_new_lists(made: IndexOptions) -> None:
+    build_index(made)
+    opened = OpenIndex(made.output, lambda: SearchIndex(made.output), seconds=0.05)
+    try:
+        assert opened.current().lists is None
+        lists.write_lists(made.output)
+        while opened.current().lists is None:
+            pass
+    finally:
+        opened.close()
+
+
+def test_a_small_index_has_none_and_says_so(
+    made: IndexOptions, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "LEAST_IMAGES", 1000)
+    given = ["--regions", made.regions, "--model", made.model, "--output", made.output, "--dim", "8", "--lists"]
+    assert cli.main(["index", *given]) == 0
+    assert "none: under" in capsys.readouterr().out and not list(Path(made.output).glob("*.faiss"))

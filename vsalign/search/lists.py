@@ -1,0 +1,182 @@
+"""Inverted lists (FAISS) of an index's regions, for an archive too large to be gone through for every question.
+
+Regions lie in lists around centroids (k-means), a number a half byte for two numbers of its vector (product
+quantisation). A word is looked for in the lists nearest to it, and the images of the regions most like it are scored
+exactly, from the index itself: the scores and their order are exact, and what can be missed is an image none of whose
+regions is among those that are most like any word. docs/results.md has how many are (search.engine_overlap10).
+
+The lists say which shards of the index they hold: what the index got since is gone through until they take it in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import math
+import re
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsalign.errors import MissingInputError, TableError
+from vsalign.progress import Progress
+from vsalign.search.blocks import Block, blocks
+from vsalign.search.space import Space
+from vsalign.storage import Folder, TableReader
+from vsalign.storage.claim import read_json
+
+FACTS = "lists.json"
+FILE = re.compile(r"lists-[0-9a-f]{12}\.faiss")
+LEAST_IMAGES = 20_000
+"""An index of fewer is gone through in less time than the lists take."""
+LISTS = 8
+"""Times the root of the number of images."""
+TRAINED_FROM = 32
+"""Regions a list, of the whole index, that its centroids are found from."""
+GROWTH = 4
+"""Lists that would hold so many times the images that they were trained on are trained anew."""
+PROBES = 32
+"""Lists that a word is looked for in."""
+NEAREST, NEAREST_A_RESULT = 1000, 20
+"""Regions of a word whose images are scored: so many, or so many for each image asked for."""
+ROUNDS = 8
+"""Of k-means."""
+IMAGES_AT_ONCE = 2**12
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The lists of the first `images` of an index."""
+
+    inverted: Any
+    """A faiss.IndexIVF, whose regions have their image's number as their id."""
+    steps: Tensor
+    """(d,), of the index's space."""
+    images: int
+    trained_on: int
+    """Images that the index had when its lists were chosen."""
+
+    def candidates(self, words: Sequence[Tensor], k: int) -> list[np.ndarray]:
+        """For each question's words (T, d), by a space's `words`, the numbers of images, ascending, among which the
+        best k are looked for."""
+        asked = (torch.cat([*words]) / self.steps).numpy()
+        _, numbers = self.inverted.search(asked, max(NEAREST, NEAREST_A_RESULT * k))
+        ends = np.cumsum([len(each) for each in words])[:-1]
+        return [np.unique(each[each >= 0]) for each in np.split(numbers, ends)]
+
+
+def read_lists(index: TableReader, space: Space) -> Lists | None:
+    """Those of an index; None where it has none, or only another's. Raises TableError for a damaged file."""
+    folder = index.folder
+    if not folder.exists(FACTS):
+        return None
+    facts = read_json(folder, FACTS, "file", "shards", "space", "trained_on")
+    shards = _shards(index)[: len(facts["shards"])]
+    if facts["space"] != space.sha256 or facts["shards"] != shards:
+        return None
+    faiss = _faiss()
+    try:
+        with folder.open(facts["file"]) as file:
+            inverted = faiss.read_index(faiss.PyCallbackIOReader(file.read))
+    except (FileNotFoundError, RuntimeError) as error:
+        raise TableError(
+            f"{index.url}/{facts['file']} is absent or damaged: make the lists again (vsalign index --lists)"
+        ) from error
+    inverted.nprobe = PROBES
+    return Lists(inverted, space.steps, sum(rows for _, rows in shards), facts["trained_on"])
+
+
+def write_lists(url: str) -> int:
+    """Make the lists of the index at `url`, or take in what it got since; returns how many images they hold.
+
+    A killed one leaves the lists that were there. Raises MissingInputError where FAISS is not installed.
+    """
+    index = TableReader(url, "index")
+    space = Space.read(index.folder, **index.properties["space"])
+    if index.rows < LEAST_IMAGES:
+        return 0
+    held = None
+    with contextlib.suppress(TableError):  # damaged ones are made again
+        held = read_lists(index, space)
+    if held is None or index.rows > GROWTH * held.trained_on:
+        held = Lists(_trained(index, space), space.steps, 0, index.rows)
+    if held.images == index.rows:
+        return held.images
+    with Progress(index.rows - held.images, "images", label="into lists") as progress:
+        for block in blocks(index, frozenset()):
+            if block.first < held.images:
+                continue
+            for vectors, numbers in _regions(block, space):
+                held.inverted.add_with_ids(vectors, numbers)
+                progress.add(len(np.unique(numbers)))
+    _write(index, space, held)
+    return index.rows
+
+
+def remove_lists(folder: Folder) -> None:
+    """Before an index is made anew."""
+    for name in (FACTS, *filter(FILE.fullmatch, folder.names())):
+        folder.remove(name)
+
+
+def _write(index: TableReader, space: Space, held: Lists) -> None:
+    own = f"lists-{uuid.uuid4().hex[:12]}.faiss"
+    with tempfile.TemporaryFile() as file:
+        faiss = _faiss()
+        faiss.write_index(held.inverted, faiss.PyCallbackIOWriter(file.write))
+        index.folder.write_new(own, file)
+    facts = {"file": own, "shards": _shards(index), "space": space.sha256, "trained_on": held.trained_on}
+    index.folder.replace(FACTS, json.dumps(facts).encode())
+    for name in index.folder.names():
+        if FILE.fullmatch(name) and name != own:
+            index.folder.remove(name)
+
+
+def _trained(index: TableReader, space: Space) -> Any:
+    """Empty lists around the centroids of some regions of all blocks."""
+    faiss = _faiss()
+    lists = max(1, round(LISTS * math.sqrt(index.rows)))
+    sample = []
+    for block in blocks(index, frozenset()):
+        chance = np.random.default_rng(block.first)
+        images = chance.integers(len(block), size=-(-TRAINED_FROM * lists * len(block) // index.rows))
+        ranks = chance.integers(block.own().numpy()[images])
+        sample.append((block.regions[torch.from_numpy(ranks), torch.from_numpy(images)].float() * space.steps).numpy())
+    dim = space.dim
+    centroids = faiss.IndexFlatIP(dim)
+    parts = dim // 2 if dim % 2 == 0 else dim
+    inverted = faiss.IndexIVFPQFastScan(centroids, dim, lists, parts, 4, faiss.METRIC_INNER_PRODUCT)
+    inverted.cp.min_points_per_centroid = 1
+    inverted.cp.niter = ROUNDS
+    inverted.train(np.concatenate(sample))
+    return inverted
+
+
+def _regions(block: Block, space: Space) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The vectors (m, d) float32 of a block's regions, and the numbers (m,) of their images, some images at a time."""
+    counts = block.own().numpy()
+    for start in range(0, len(block), IMAGES_AT_ONCE):
+        some = slice(start, start + IMAGES_AT_ONCE)
+        own = torch.arange(len(block.regions)) < torch.from_numpy(counts[some])[:, None]
+        vectors = block.regions[:, some].transpose(0, 1)[own].float() * space.steps
+        numbers = np.arange(block.first + start, block.first + start + len(own))
+        yield vectors.numpy(), np.repeat(numbers, counts[some])
+
+
+def _shards(index: TableReader) -> list[list[Any]]:
+    return [[part["file"], part["rows"]] for part in index.shards]
+
+
+def _faiss() -> Any:
+    if importlib.util.find_spec("faiss") is None:
+        raise MissingInputError("inverted lists need FAISS: pip install 'vsalign[search]'")
+    import faiss
+
+    return faiss
