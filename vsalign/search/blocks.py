@@ -73,7 +73,7 @@ def gathered(held: Sequence[Block], numbers: np.ndarray) -> Block:
     return Block(
         first=int(numbers[0]),
         rows=pa.Table.from_batches([block.rows.take(some) for block, some in parts]).combine_chunks().to_batches()[0],
-        regions=torch.cat([_up_to(ranks, block.regions[:, torch.from_numpy(some)]) for block, some in parts], 1),
+        regions=torch.cat([_up_to(ranks, block.regions.index_select(1, torch.from_numpy(some))) for block, some in parts], 1),
         counts=None if whole else torch.cat([block.own()[torch.from_numpy(some)] for block, some in parts]),
         longest=max(block.longest for block, _ in parts),
         kept=None if all(block.kept is None for block, _ in parts) else pa.concat_arrays(kept),

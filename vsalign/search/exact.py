@@ -47,8 +47,12 @@ def scores(regions: Tensor, counts: Tensor | None, asked: Sequence[Asked]) -> Te
     regions: (R, n, d) int8 or float16 of a space; counts: (n,) of them, where those behind repeat the first; None: R.
     """
     words = _columns([each.words for each in asked])
-    step = max(1, STEP_BYTES // (4 * max(words.shape)))
-    return _in_steps(lambda rank, some: regions[rank, some].float() @ words, regions, counts, asked, step)
+
+    def likings(some: slice) -> tuple[Tensor, Tensor]:
+        products = regions[:, some].float() @ words
+        return products.amax(0), _of_sentences(products, asked)
+
+    return _in_steps(likings, regions, counts, asked, STEP_BYTES // (4 * len(regions) * max(words.shape)))
 
 
 def quick_scores(
@@ -68,8 +72,18 @@ def quick_scores(
         rounded.append(whole.to(torch.int8))
         sizes.append(size)
     words = _columns(rounded)
-    step = max(1, STEP_BYTES // (4 * words.shape[1]))
-    found = _in_steps(lambda rank, some: torch._int_mm(regions[rank, some], words), regions, counts, asked, step)
+
+    def likings(some: slice) -> tuple[Tensor, Tensor]:
+        best = torch._int_mm(regions[0, some], words)
+        of_ranks = [_of_sentences(best, asked)]
+        products = torch.empty_like(best)
+        for rank in range(1, len(regions)):
+            torch._int_mm(regions[rank, some], words, out=products)
+            torch.maximum(best, products, out=best)
+            of_ranks.append(_of_sentences(products, asked))
+        return best, torch.stack(of_ranks)
+
+    found = _in_steps(likings, regions, counts, asked, STEP_BYTES // (4 * words.shape[1]))
     return found * torch.tensor(sizes), torch.tensor(errors)
 
 
@@ -85,34 +99,28 @@ def _columns(words: Sequence[Tensor]) -> Tensor:
     return torch.cat(filled).t().contiguous()
 
 
-Products = Callable[[int, slice], Tensor]
-"""A rank and some images -> (m, Q w), their regions with all words."""
+Likings = Callable[[slice], tuple[Tensor, Tensor]]
+"""Some images -> (m, Q w) the best product of each word, and (R, m, Q) of each region, its best in each sentence."""
 
 
-def _in_steps(products: Products, regions: Tensor, counts: Tensor | None, asked: Sequence[Asked], step: int) -> Tensor:
+def _of_sentences(products: Tensor, asked: Sequence[Asked]) -> Tensor:
+    """(..., Q w) products -> (..., Q): the best of each sentence, or nothing where no sentence is scored by it."""
+    by_sentence = products.unflatten(-1, (len(asked), -1))
+    return by_sentence.amax(-1) if any(each.symmetric for each in asked) else by_sentence[..., :0, 0]
+
+
+def _in_steps(likings: Likings, regions: Tensor, counts: Tensor | None, asked: Sequence[Asked], step: int) -> Tensor:
     """(n, Q) float32; step: images at once."""
-    ranks, images, _ = regions.shape
-    parts = [slice(start, start + step) for start in range(0, images, step)]
-    return torch.cat(
-        [_of_step(products, ranks, some, None if counts is None else counts[some], asked) for some in parts]
-    )
+    step = max(1, step)
+    parts = [slice(start, start + step) for start in range(0, regions.shape[1], step)]
+    return torch.cat([_scores(*likings(some), None if counts is None else counts[some], asked) for some in parts])
 
 
-def _of_step(products: Products, ranks: int, some: slice, counts: Tensor | None, asked: Sequence[Asked]) -> Tensor:
-    """(m, Q) float32 of some images."""
-    best = products(0, some)
-    by_sentence = (len(best), len(asked), -1)
-    both = torch.tensor([float(each.symmetric) for each in asked])
-    of_first = best.view(by_sentence).amax(2) if both.any() else both
-    of_regions = of_first.clone()
-    for rank in range(1, ranks):
-        of_rank = products(rank, some)
-        torch.maximum(best, of_rank, out=best)
-        if both.any():
-            of_regions += of_rank.view(by_sentence).amax(2)
+def _scores(best: Tensor, of_regions: Tensor, counts: Tensor | None, asked: Sequence[Asked]) -> Tensor:
+    """(m, Q) float32 of what Likings gives."""
     found = best.float() @ _weights(asked, best.shape[1] // len(asked))
-    if both.any():
-        found += both * _mean(of_regions, of_first, ranks, counts)
+    if of_regions.shape[2]:
+        found += torch.tensor([float(each.symmetric) for each in asked]) * _mean(of_regions, counts)
     return found
 
 
@@ -124,8 +132,9 @@ def _weights(asked: Sequence[Asked], width: int) -> Tensor:
     return weights.flatten(0, 1)
 
 
-def _mean(summed: Tensor, of_first: Tensor, ranks: int, counts: Tensor | None) -> Tensor:
-    """(m, Q): the mean of an image's own regions, where those behind repeated the first."""
+def _mean(of_regions: Tensor, counts: Tensor | None) -> Tensor:
+    """(m, Q): the mean of (R, m, Q) over an image's own regions, where those behind repeat the first."""
+    summed = of_regions.sum(0)
     if counts is None:
-        return summed / ranks
-    return (summed - (ranks - counts)[:, None] * of_first) / counts[:, None]
+        return summed / len(of_regions)
+    return (summed - (len(of_regions) - counts)[:, None] * of_regions[0]) / counts[:, None]

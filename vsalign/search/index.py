@@ -184,7 +184,7 @@ def _promising(own: Tensor, error: float, least: float, k: int) -> Tensor:
 def _exactly(block: Block, places: Tensor, asked: Asked) -> Tensor:
     """(m,): the scores of some images of a block."""
     counts = None if block.counts is None else block.counts[places]
-    return scores(block.regions[:, places], counts, [asked])[:, 0]
+    return scores(block.regions.index_select(1, places), counts, [asked])[:, 0]
 
 
 def _rows(block: Block, places: Tensor, values: Tensor, least: float, k: int) -> list[Found]:
