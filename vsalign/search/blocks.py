@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -66,17 +66,30 @@ def blocks(table: TableReader, removed: Set[str]) -> Iterator[Block]:
 def gathered(held: Sequence[Block], numbers: np.ndarray) -> Block:
     """The images of some numbers, one or more and ascending, of blocks one after the other, as one block."""
     of_blocks = np.split(numbers, np.searchsorted(numbers, [block.first for block in held[1:]]))
-    parts = [(block, some - block.first) for block, some in zip(held, of_blocks, strict=True) if len(some)]
-    ranks = max(len(block.regions) for block, _ in parts)
-    whole = all(block.counts is None and len(block.regions) == ranks for block, _ in parts)
-    kept = [pa.repeat(True, len(some)) if block.kept is None else block.kept.take(some) for block, some in parts]
+    parts = [_taken(block, some) for block, some in zip(held, of_blocks, strict=True) if len(some)]
+    ranks = max(len(part.regions) for part in parts)
+    whole = all(part.counts is None and len(part.regions) == ranks for part in parts)
+    kept = [pa.repeat(True, len(part)) if part.kept is None else part.kept for part in parts]
     return Block(
-        first=int(numbers[0]),
-        rows=pa.Table.from_batches([block.rows.take(some) for block, some in parts]).combine_chunks().to_batches()[0],
-        regions=torch.cat([_up_to(ranks, block.regions.index_select(1, torch.from_numpy(some))) for block, some in parts], 1),
-        counts=None if whole else torch.cat([block.own()[torch.from_numpy(some)] for block, some in parts]),
-        longest=max(block.longest for block, _ in parts),
-        kept=None if all(block.kept is None for block, _ in parts) else pa.concat_arrays(kept),
+        first=parts[0].first,
+        rows=pa.Table.from_batches([part.rows for part in parts]).combine_chunks().to_batches()[0],
+        regions=torch.cat([_up_to(ranks, part.regions) for part in parts], 1),
+        counts=None if whole else torch.cat([part.own() for part in parts]),
+        longest=max(part.longest for part in parts),
+        kept=None if all(part.kept is None for part in parts) else pa.concat_arrays(kept),
+        numbers=numbers,
+    )
+
+
+def _taken(block: Block, numbers: np.ndarray) -> Block:
+    """Some images of a block."""
+    places = numbers - block.first
+    return replace(
+        block,
+        rows=block.rows.take(places),
+        regions=block.regions.index_select(1, torch.from_numpy(places)),
+        counts=None if block.counts is None else block.counts[torch.from_numpy(places)],
+        kept=None if block.kept is None else block.kept.take(places),
         numbers=numbers,
     )
 

@@ -153,7 +153,8 @@ def _trained(index: TableReader, space: Space) -> Any:
     centroids = faiss.IndexFlatIP(dim)
     parts = dim // 2 if dim % 2 == 0 else dim
     inverted = faiss.IndexIVFPQFastScan(centroids, dim, lists, parts, 4, faiss.METRIC_INNER_PRODUCT)
-    inverted.cp.min_points_per_centroid = 1
+    for clustering in (inverted.cp, inverted.pq.cp):
+        clustering.min_points_per_centroid = 1  # who has few images asked for lists all the same
     inverted.cp.niter = ROUNDS
     inverted.train(np.concatenate(sample))
     return inverted
