@@ -152,8 +152,8 @@ def _named(index: SearchIndex) -> tuple[str, str]:
 def _beside(blocks: list[Block], index: SearchIndex, query: Query, images: str) -> dict[str, Measured]:
     """The best 20 of some blocks, exactly, in turns with other ways to score them."""
     words = query.asked.words
-    regions = torch.cat([block.regions for block in blocks], 1)
-    ways = _others(regions.transpose(0, 1).float().contiguous().numpy(), words.numpy())
+    regions = torch.cat([block.regions.rows(torch.arange(len(block))) for block in blocks])
+    ways = _others(regions.float().numpy(), words.numpy())
     index.blocks = lambda: blocks  # type: ignore[method-assign]
     maxsim = replace(query, asked=query.asked._replace(symmetric=False))
     ways["ours"] = lambda: index.find([Question(query)], 20)
@@ -171,7 +171,7 @@ def _beside(blocks: list[Block], index: SearchIndex, query: Query, images: str) 
     memory = best["memory"] / READ * regions.nbytes
     print({name: round(1000 * seconds, 1) for name, seconds in best.items()})
     print(f"limits, ms: float32 products {1000 * matrix:.1f}, reading {1000 * memory:.1f}")
-    on = f"{regions.shape[1]:,} of {images}, {len(words)} words"
+    on = f"{len(regions):,} of {images}, {len(words)} words"
     binds = "the rate of float32 matrix products" if matrix > memory else "reading memory"
     return {
         "search.exact_over_limit": (max(matrix, memory) / best["ours"], f"ratio; what binds: {binds}", on),

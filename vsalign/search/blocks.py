@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from torch import Tensor
 
+from vsalign.search.regions import Regions
 from vsalign.storage import TableReader
 
 warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # it is only read
@@ -28,20 +28,14 @@ class Block:
     """The number, in the index, of the first of them."""
     rows: pa.RecordBatch
     """The columns SHOWN."""
-    regions: Tensor
-    """(R, n, d) int8 or float16, as a space keeps them, rank by rank; behind an image's own stands its first again."""
-    counts: Tensor | None
-    """(n,) of each image's own; None: R of all."""
+    regions: Regions
+    """As a space keeps them."""
     longest: float
     """The largest length of a region's vector."""
     kept: pa.Array | None
     """(n,) bool: what was not removed; None: all."""
     numbers: np.ndarray | None = None
     """(n,) the numbers of the images; None: from `first` on."""
-
-    def own(self) -> Tensor:
-        """(n,): how many regions each image has."""
-        return torch.full((len(self),), len(self.regions)) if self.counts is None else self.counts
 
     def number(self, place: int) -> int:
         """In the index, of the image at a place of this block."""
@@ -67,14 +61,11 @@ def gathered(held: Sequence[Block], numbers: np.ndarray) -> Block:
     """The images of some numbers, one or more and ascending, of blocks one after the other, as one block."""
     of_blocks = np.split(numbers, np.searchsorted(numbers, [block.first for block in held[1:]]))
     parts = [_taken(block, some) for block, some in zip(held, of_blocks, strict=True) if len(some)]
-    ranks = max(len(part.regions) for part in parts)
-    whole = all(part.counts is None and len(part.regions) == ranks for part in parts)
     kept = [pa.repeat(True, len(part)) if part.kept is None else part.kept for part in parts]
     return Block(
         first=parts[0].first,
         rows=pa.Table.from_batches([part.rows for part in parts]).combine_chunks().to_batches()[0],
-        regions=torch.cat([_up_to(ranks, part.regions) for part in parts], 1),
-        counts=None if whole else torch.cat([part.own() for part in parts]),
+        regions=Regions.joined([part.regions for part in parts]),
         longest=max(part.longest for part in parts),
         kept=None if all(part.kept is None for part in parts) else pa.concat_arrays(kept),
         numbers=numbers,
@@ -84,37 +75,18 @@ def gathered(held: Sequence[Block], numbers: np.ndarray) -> Block:
 def _taken(block: Block, numbers: np.ndarray) -> Block:
     """Some images of a block."""
     places = numbers - block.first
-    return replace(
-        block,
-        rows=block.rows.take(places),
-        regions=block.regions.index_select(1, torch.from_numpy(places)),
-        counts=None if block.counts is None else block.counts[torch.from_numpy(places)],
-        kept=None if block.kept is None else block.kept.take(places),
-        numbers=numbers,
-    )
+    kept = None if block.kept is None else block.kept.take(places)
+    regions = block.regions.some(torch.from_numpy(places))
+    return replace(block, rows=block.rows.take(places), regions=regions, kept=kept, numbers=numbers)
 
 
-def _up_to(ranks: int, regions: Tensor) -> Tensor:
-    """Regions (R, n, d) with the first again up to so many."""
-    return torch.cat([regions, regions[:1].expand(ranks - len(regions), -1, -1)])
-
-
-def _regions(column: pa.ListArray, precision: np.dtype) -> tuple[Tensor, Tensor | None, float]:
-    """regions, counts and longest of a Block; every image has a region."""
+def _regions(column: pa.ListArray, precision: np.dtype) -> tuple[Regions, float]:
+    """regions and longest of a Block; every image has a region."""
     flat = column.flatten()
     dim = flat.type.byte_width // precision.itemsize
     start = flat.offset * dim
     values = np.frombuffer(flat.buffers()[1] or b"", precision, count=start + len(flat) * dim)[start:].reshape(-1, dim)
     parts = (values[first : first + LENGTHS_AT_ONCE] for first in range(0, len(values), LENGTHS_AT_ONCE))
     longest = max((float(torch.from_numpy(part).float().norm(dim=1).max()) for part in parts), default=0.0)
-    return *_by_rank(values, np.array(column.value_lengths())), longest
-
-
-def _by_rank(values: np.ndarray, counts: np.ndarray) -> tuple[Tensor, Tensor | None]:
-    """regions (R, n, d) and counts of a Block, from all regions (Σ counts, d) and each image's number of them (n,)."""
-    if len(counts) and (counts == counts[0]).all():
-        return torch.from_numpy(values).view(len(counts), counts[0], -1).transpose(0, 1).contiguous(), None
-    ranks = np.arange(counts.max(initial=0))[:, None]
-    firsts = np.cumsum(counts) - counts
-    taken = np.where(ranks < counts, firsts + ranks, firsts)
-    return torch.from_numpy(values[taken]), torch.from_numpy(counts)
+    counts = torch.from_numpy(np.array(column.value_lengths(), np.int64))
+    return Regions.of_rows(torch.from_numpy(values), counts), longest

@@ -1,8 +1,4 @@
-"""The score of sentences with the images of a block, exactly (vsalign.alignment.score says what it adds up).
-
-A block's regions stand rank by rank: the first of all images, then the second. So the products of a rank with the words
-are one matrix product, the best of each word over the ranks is a maximum of whole matrices, and nothing is kept but
-that. Images go through in steps whose products stay in the processor's cache; a block keeps one core busy.
+"""The score of sentences with images, exactly (vsalign.alignment.score says what it adds up).
 
 `quick_scores` says the same in whole numbers, and by how much it may be wrong at most; who keeps what may be among the
 best, and scores that exactly, finds what is found by the exact score alone.
@@ -16,9 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vsalign.search.regions import Regions
+
 STEP_BYTES = 2**20
-"""Of products, and of regions as float32, at once. A sentence over 10^5 images took 52, 37, 37 and 42 ms with 2^18,
-2^19, 2^20 and 2^21 on two cores."""
+"""Of products, and of regions as float32, at once, if that is a tile or more."""
 COLUMNS = 8
 """Words are filled up to a multiple of so many columns: whole-number products are several times as fast then."""
 LARGEST = 127
@@ -41,23 +38,13 @@ class Asked(NamedTuple):
         return 1 / len(self.words) if self.mean else 1.0
 
 
-def scores(regions: Tensor, counts: Tensor | None, asked: Sequence[Asked]) -> Tensor:
-    """(n, Q) float32: how well each of n images fits each of Q sentences of a word or more.
-
-    regions: (R, n, d) int8 or float16 of a space; counts: (n,) of them, where those behind repeat the first; None: R.
-    """
+def scores(regions: Regions, asked: Sequence[Asked]) -> Tensor:
+    """(n, Q) float32: how well each of n images fits each of Q sentences of a word or more."""
     words = _columns([each.words for each in asked])
-
-    def likings(some: slice) -> tuple[Tensor, Tensor]:
-        products = regions[:, some].float() @ words
-        return products.amax(0), _of_sentences(products, asked)
-
-    return _in_steps(likings, regions, counts, asked, STEP_BYTES // (4 * len(regions) * max(words.shape)))
+    return _in_steps(lambda rows: rows.float() @ words, regions, asked, 4 * max(words.shape))
 
 
-def quick_scores(
-    regions: Tensor, counts: Tensor | None, asked: Sequence[Asked], longest: float
-) -> tuple[Tensor, Tensor]:
+def quick_scores(regions: Regions, asked: Sequence[Asked], longest: float) -> tuple[Tensor, Tensor]:
     """The same in whole numbers, and (Q,) how much each of a sentence's scores may be off.
 
     regions: int8; longest: the largest length of a region's vector. A word q is taken for q' = z q8 with q8 of -127 to
@@ -72,24 +59,20 @@ def quick_scores(
         rounded.append(whole.to(torch.int8))
         sizes.append(size)
     words = _columns(rounded)
+    held = torch.empty(0, words.shape[1], dtype=torch.int32)
 
-    def likings(some: slice) -> tuple[Tensor, Tensor]:
-        best = torch._int_mm(regions[0, some], words)
-        of_ranks = [_of_sentences(best, asked)]
-        products = torch.empty_like(best)
-        for rank in range(1, len(regions)):
-            torch._int_mm(regions[rank, some], words, out=products)
-            torch.maximum(best, products, out=best)
-            of_ranks.append(_of_sentences(products, asked))
-        return best, torch.stack(of_ranks)
+    def products(rows: Tensor) -> Tensor:
+        nonlocal held
+        held = held if len(held) == len(rows) else held.new_empty(len(rows), words.shape[1])
+        return torch._int_mm(rows, words, out=held)
 
-    found = _in_steps(likings, regions, counts, asked, STEP_BYTES // (4 * words.shape[1]))
+    found = _in_steps(products, regions, asked, 4 * words.shape[1])
     return found * torch.tensor(sizes), torch.tensor(errors)
 
 
-def is_quick(regions: Tensor) -> bool:
+def is_quick(regions: Regions) -> bool:
     """Whether whole numbers are faster here: of int8, on a processor that multiplies them many at a time."""
-    return regions.dtype == torch.int8 and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return regions.tiles.dtype == torch.int8 and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def _columns(words: Sequence[Tensor]) -> Tensor:
@@ -99,28 +82,22 @@ def _columns(words: Sequence[Tensor]) -> Tensor:
     return torch.cat(filled).t().contiguous()
 
 
-Likings = Callable[[slice], tuple[Tensor, Tensor]]
-"""Some images -> (m, Q w) the best product of each word, and (R, m, Q) of each region, its best in each sentence."""
-
-
-def _of_sentences(products: Tensor, asked: Sequence[Asked]) -> Tensor:
-    """(..., Q w) products -> (..., Q): the best of each sentence, or nothing where no sentence is scored by it."""
-    by_sentence = products.unflatten(-1, (len(asked), -1))
-    return by_sentence.amax(-1) if any(each.symmetric for each in asked) else by_sentence[..., :0, 0]
-
-
-def _in_steps(likings: Likings, regions: Tensor, counts: Tensor | None, asked: Sequence[Asked], step: int) -> Tensor:
-    """(n, Q) float32; step: images at once."""
-    step = max(1, step)
-    parts = [slice(start, start + step) for start in range(0, regions.shape[1], step)]
-    return torch.cat([_scores(*likings(some), None if counts is None else counts[some], asked) for some in parts])
-
-
-def _scores(best: Tensor, of_regions: Tensor, counts: Tensor | None, asked: Sequence[Asked]) -> Tensor:
-    """(m, Q) float32 of what Likings gives."""
-    found = best.float() @ _weights(asked, best.shape[1] // len(asked))
-    if of_regions.shape[2]:
-        found += torch.tensor([float(each.symmetric) for each in asked]) * _mean(of_regions, counts)
+def _in_steps(products: Callable[[Tensor], Tensor], regions: Regions, asked: Sequence[Asked], row_bytes: int) -> Tensor:
+    """(n, Q) float32; products: regions (r, d) -> (r, Q w), theirs with all words; row_bytes: that a region takes."""
+    _, ranks, each, dim = regions.tiles.shape
+    both = torch.tensor([float(sentence.symmetric) for sentence in asked])
+    best, summed, firsts = [], [], []
+    for tiles in regions.tiles.split(max(1, STEP_BYTES // (row_bytes * ranks * each))):
+        of_words = products(tiles.view(-1, dim)).view(len(tiles), ranks, each, len(asked), -1)
+        best.append(of_words.amax(1).flatten(0, 1))
+        if both.any():
+            of_regions = of_words.amax(4)
+            summed.append(of_regions.sum(1).flatten(0, 1))
+            firsts.append(of_regions[:, 0].flatten(0, 1))
+    own = slice(regions.images)
+    found = torch.cat(best)[own].float().flatten(1) @ _weights(asked, best[0].shape[2])
+    if both.any():
+        found += both * _mean(torch.cat(summed)[own], torch.cat(firsts)[own], regions)
     return found
 
 
@@ -132,9 +109,9 @@ def _weights(asked: Sequence[Asked], width: int) -> Tensor:
     return weights.flatten(0, 1)
 
 
-def _mean(of_regions: Tensor, counts: Tensor | None) -> Tensor:
-    """(m, Q): the mean of (R, m, Q) over an image's own regions, where those behind repeat the first."""
-    summed = of_regions.sum(0)
-    if counts is None:
-        return summed / len(of_regions)
-    return (summed - (len(of_regions) - counts)[:, None] * of_regions[0]) / counts[:, None]
+def _mean(summed: Tensor, firsts: Tensor, regions: Regions) -> Tensor:
+    """(n, Q): of an image's own regions, from sums over R of which those behind repeat the first."""
+    if regions.counts is None:
+        return summed / regions.ranks
+    behind = regions.ranks - regions.counts
+    return (summed - behind[:, None] * firsts) / regions.counts[:, None]

@@ -10,7 +10,6 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from vsalign.checkpoint import LoadedModel, load_model, read_config
 from vsalign.errors import ConfigurationError, ModelError
 from vsalign.regions.extract import torchs_own_threads
 from vsalign.search.blocks import Block, blocks, gathered
-from vsalign.search.exact import Asked, is_quick, quick_scores, scores
+from vsalign.search.exact import is_quick, quick_scores, scores
 from vsalign.search.hits import Found, Hit, hits
 from vsalign.search.lists import Lists, read_lists
 from vsalign.search.queries import Asker, Query
@@ -147,9 +146,9 @@ def _found(block: Block, questions: Sequence[Question], best: Sequence[Sequence[
     asked = [question.query.asked for question in questions]
     quick = is_quick(block.regions)
     if quick:
-        of_block, errors = quick_scores(block.regions, block.counts, asked, block.longest)
+        of_block, errors = quick_scores(block.regions, asked, block.longest)
     else:
-        of_block, errors = scores(block.regions, block.counts, asked), torch.zeros(len(asked))
+        of_block, errors = scores(block.regions, asked), torch.zeros(len(asked))
     masks = {question.wanted: question.wanted.rows(block) for question in questions}
     found = []
     for number, question in enumerate(questions):
@@ -158,7 +157,7 @@ def _found(block: Block, questions: Sequence[Question], best: Sequence[Sequence[
             own = own.masked_fill(~torch.from_numpy(mask), -torch.inf)
         least = best[number][-1].score if len(best[number]) == k else -torch.inf
         places = _promising(own, float(errors[number]), least, k)
-        values = _exactly(block, places, asked[number]) if quick and len(places) else own[places]
+        values = scores(block.regions.some(places), [asked[number]])[:, 0] if quick and len(places) else own[places]
         found.append(_rows(block, places, values, least, k))
     return found
 
@@ -181,21 +180,13 @@ def _promising(own: Tensor, error: float, least: float, k: int) -> Tensor:
     return ((own >= max(of_block - 2 * error, least - error)) & (own > -torch.inf)).nonzero()[:, 0]
 
 
-def _exactly(block: Block, places: Tensor, asked: Asked) -> Tensor:
-    """(m,): the scores of some images of a block."""
-    counts = None if block.counts is None else block.counts[places]
-    return scores(block.regions.index_select(1, places), counts, [asked])[:, 0]
-
-
 def _rows(block: Block, places: Tensor, values: Tensor, least: float, k: int) -> list[Found]:
     """The best k of some images of a block, whose scores are `values`, that are not below `least`."""
     order = sorted(zip((-values).tolist(), places.tolist(), strict=True))[:k]
     order = [(loss, place) for loss, place in order if -loss >= least]
-    rows = block.rows.take(pa.array([place for _, place in order], pa.int64()))
-    return [
-        Found(-loss, block.number(place), rows, row, block.regions[:, place].clone())
-        for row, (loss, place) in enumerate(order)
-    ]
+    chosen = np.array([place for _, place in order], np.int64)
+    rows, regions = block.rows.take(chosen), block.regions.rows(torch.from_numpy(chosen))
+    return [Found(-loss, block.number(place), rows, row, regions[row]) for row, (loss, place) in enumerate(order)]
 
 
 def _recorded_model(table: TableReader, elsewhere: str) -> LoadedModel:

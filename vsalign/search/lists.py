@@ -44,7 +44,7 @@ GROWTH = 4
 """Lists that would hold so many times the images that they were trained on are trained anew."""
 PROBES = 32
 """Lists that a word is looked for in."""
-NEAREST, NEAREST_A_RESULT = 1000, 20
+NEAREST, NEAREST_A_RESULT = 6000, 20
 """Regions of a word whose images are scored: so many, or so many for each image asked for."""
 ROUNDS = 8
 """Of k-means."""
@@ -147,8 +147,9 @@ def _trained(index: TableReader, space: Space) -> Any:
     for block in blocks(index, frozenset()):
         chance = np.random.default_rng(block.first)
         images = chance.integers(len(block), size=-(-TRAINED_FROM * lists * len(block) // index.rows))
-        ranks = chance.integers(block.own().numpy()[images])
-        sample.append((block.regions[torch.from_numpy(ranks), torch.from_numpy(images)].float() * space.steps).numpy())
+        ranks = chance.integers(block.regions.own().numpy()[images])
+        rows = block.regions.rows(torch.from_numpy(images))[torch.arange(len(images)), torch.from_numpy(ranks)]
+        sample.append((rows.float() * space.steps).numpy())
     dim = space.dim
     centroids = faiss.IndexFlatIP(dim)
     parts = dim // 2 if dim % 2 == 0 else dim
@@ -162,13 +163,11 @@ def _trained(index: TableReader, space: Space) -> Any:
 
 def _regions(block: Block, space: Space) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The vectors (m, d) float32 of a block's regions, and the numbers (m,) of their images, some images at a time."""
-    counts = block.own().numpy()
-    for start in range(0, len(block), IMAGES_AT_ONCE):
-        some = slice(start, start + IMAGES_AT_ONCE)
-        own = torch.arange(len(block.regions)) < torch.from_numpy(counts[some])[:, None]
-        vectors = block.regions[:, some].transpose(0, 1)[own].float() * space.steps
-        numbers = np.arange(block.first + start, block.first + start + len(own))
-        yield vectors.numpy(), np.repeat(numbers, counts[some])
+    for some in torch.arange(len(block)).split(IMAGES_AT_ONCE):
+        counts = block.regions.own()[some]
+        own = torch.arange(block.regions.ranks) < counts[:, None]
+        vectors = block.regions.rows(some)[own].float() * space.steps
+        yield vectors.numpy(), np.repeat(block.first + some.numpy(), counts.numpy())
 
 
 def _shards(index: TableReader) -> list[list[Any]]:
