@@ -43,7 +43,7 @@ from vsalign.training.texts import captions_of
 KS = (1, 5, 10)
 TOGETHER, BEST = 64, 10
 """Questions that are answered at once when recall is measured; the best that both ways should find."""
-ROUNDS, BLOCKS, SQUARE, READ = 5, 12, 4096, 2**28
+ROUNDS, BLOCKS, SQUARE, READ = 7, 12, 4096, 2**28
 PAUSE = 0.05
 """s, before each of several ways that take turns: the threads of the one before have gone to sleep."""
 

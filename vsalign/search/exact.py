@@ -85,19 +85,20 @@ def _columns(words: Sequence[Tensor]) -> Tensor:
 def _in_steps(products: Callable[[Tensor], Tensor], regions: Regions, asked: Sequence[Asked], row_bytes: int) -> Tensor:
     """(n, Q) float32; products: regions (r, d) -> (r, Q w), theirs with all words; row_bytes: that a region takes."""
     _, ranks, each, dim = regions.tiles.shape
-    both = torch.tensor([float(sentence.symmetric) for sentence in asked])
+    both = any(sentence.symmetric for sentence in asked)
     best, summed, firsts = [], [], []
     for tiles in regions.tiles.split(max(1, STEP_BYTES // (row_bytes * ranks * each))):
         of_words = products(tiles.view(-1, dim)).view(len(tiles), ranks, each, len(asked), -1)
         best.append(of_words.amax(1).flatten(0, 1))
-        if both.any():
+        if both:
             of_regions = of_words.amax(4)
-            summed.append(of_regions.sum(1).flatten(0, 1))
+            summed.append(of_regions.sum(1, dtype=of_regions.dtype).flatten(0, 1))
             firsts.append(of_regions[:, 0].flatten(0, 1))
     own = slice(regions.images)
     found = torch.cat(best)[own].float().flatten(1) @ _weights(asked, best[0].shape[2])
-    if both.any():
-        found += both * _mean(torch.cat(summed)[own], torch.cat(firsts)[own], regions)
+    if both:
+        counted = torch.tensor([float(sentence.symmetric) for sentence in asked])
+        found += counted * _mean(torch.cat(summed)[own], torch.cat(firsts)[own], regions)
     return found
 
 
