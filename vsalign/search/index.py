@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,7 +30,9 @@ from vsalign.search.wanted import Wanted
 from vsalign.storage import TableReader
 
 CANDIDATES_A_RESULT = 5
-"""Where filters leave fewer of the candidates for each image asked for, the whole index is gone through."""
+"""Where fewer candidates are left for each image asked for, by filters or else, the whole index is gone through."""
+CANDIDATES_AT_ONCE = 2**11
+"""Of one question, by a core."""
 
 
 class Question(NamedTuple):
@@ -100,18 +103,22 @@ class SearchIndex:
     def _by_lists(
         self, lists: Lists, held: Sequence[Block], questions: Sequence[Question], k: int
     ) -> list[list[Found]]:
-        """Candidates and what the lists do not hold; everything where a question's filters leave few candidates."""
+        """The best of the candidates and of what the lists do not hold, or, where candidates are few, of everything."""
         candidates = lists.candidates([question.query.asked.words for question in questions], k)
-        asked = zip(questions, candidates, strict=True)
-        cores = _cores(self._threads)
-        under_way = [cores.submit(_of_candidates, held, numbers, question, k) for question, numbers in asked]
-        found = [each.result() for each in under_way]
-        best = [each or [] for each in found]
+        cores, under_way = _cores(self._threads), []
+        for question, numbers in zip(questions, candidates, strict=True):
+            some = np.array_split(numbers, max(1, len(numbers) // CANDIDATES_AT_ONCE))
+            under_way.append([cores.submit(_of_candidates, held, each, question, k) for each in some if len(each)])
+        best: list[list[Found]] = [[] for _ in questions]
+        few = []
+        for number, parts in enumerate(under_way):
+            counts, found = zip(*(part.result() for part in parts), strict=True) if parts else ((), ())
+            best[number] = _best(itertools.chain(*found), k)
+            if sum(counts) < CANDIDATES_A_RESULT * k:
+                few.append(number)
         _merge(best, self._through([block for block in held if block.first >= lists.images], questions, k), k)
-        few = [number for number, each in enumerate(found) if each is None]
-        through = self._through(held, [questions[number] for number in few], k) if few else []
-        for number, each in zip(few, through, strict=True):
-            best[number] = each
+        for number in few:
+            (best[number],) = self._through(held, [questions[number]], k)
         return best
 
     def _through(self, among: Iterable[Block], questions: Sequence[Question], k: int) -> list[list[Found]]:
@@ -136,8 +143,11 @@ def _cores(threads: int) -> ThreadPoolExecutor:
 def _merge(best: list[list[Found]], more: Sequence[Sequence[Found]], k: int) -> None:
     """Keep the best k of each question; equal ones in the index's order."""
     for number, found in enumerate(more):
-        both = [*best[number], *found]
-        best[number] = heapq.nsmallest(k, both, key=lambda each: (-each.score, each.number))
+        best[number] = _best([*best[number], *found], k)
+
+
+def _best(found: Iterable[Found], k: int) -> list[Found]:
+    return heapq.nsmallest(k, found, key=lambda each: (-each.score, each.number))
 
 
 @torch.inference_mode()
@@ -162,16 +172,12 @@ def _found(block: Block, questions: Sequence[Question], best: Sequence[Sequence[
     return found
 
 
-def _of_candidates(held: Sequence[Block], numbers: np.ndarray, question: Question, k: int) -> list[Found] | None:
-    """The best k of some images, by number; None where too few of them are wanted for the best to be among them."""
-    if not len(numbers):
-        return None
+def _of_candidates(held: Sequence[Block], numbers: np.ndarray, question: Question, k: int) -> tuple[int, list[Found]]:
+    """Of some images, by number, how many are wanted, and the best k."""
     block = gathered(held, numbers)
     mask = question.wanted.rows(block)
-    if mask is not None and np.count_nonzero(mask) < CANDIDATES_A_RESULT * k:
-        return None
     (found,) = _found(block, [question], [[]], k)
-    return found
+    return len(block) if mask is None else int(np.count_nonzero(mask)), found
 
 
 def _promising(own: Tensor, error: float, least: float, k: int) -> Tensor:

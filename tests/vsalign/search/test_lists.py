@@ -57,6 +57,8 @@ def test_few_regions_make_few_candidates_and_their_scores_are_exact(
 ) -> None:
     monkeypatch.setattr(lists, "NEAREST", 6)
     monkeypatch.setattr(lists, "NEAREST_A_RESULT", 1)
+    monkeypatch.setattr("vsalign.search.index.CANDIDATES_A_RESULT", 1)
+    monkeypatch.setattr("vsalign.search.index.CANDIDATES_AT_ONCE", 4)
     index = SearchIndex(listed.output)
     assert index.lists is not None
     words = [index.asker.sentence(sentence).asked.words for sentence in SENTENCES]
