@@ -47,16 +47,19 @@ class SearchIndex:
 
     model: folder of the alignment model, where it is not where it was when the index was made. language: folder of the
     sentence encoder of a model that needs one. resident: whether the index stays in memory, or is read through for each
-    question. Raises VsalignError where index or model cannot be used.
+    question. lists: whether a resident one uses its inverted lists, if it has any. Raises VsalignError where index or
+    model cannot be used.
     """
 
-    def __init__(self, url: str, *, model: str = "", language: str = "", resident: bool = True) -> None:
+    def __init__(
+        self, url: str, *, model: str = "", language: str = "", resident: bool = True, lists: bool = True
+    ) -> None:
         self.table = TableReader(url, "index")
         self.model = _recorded_model(self.table, model)
         self.asker = Asker(self.model, Space.read(self.table.folder, **self.table.properties["space"]), language)
         self.placing = Placing().settled(normalised=self.model.model.config.normalise)
         self.removed = removed(self.table.folder)
-        self.lists = read_lists(self.table, self.asker.space) if resident else None
+        self.lists = read_lists(self.table, self.asker.space) if resident and lists else None
         self._threads = torchs_own_threads()
         self._blocks = list(blocks(self.table, self.removed)) if resident else None
 

@@ -49,6 +49,7 @@ def test_what_all_candidates_give_is_what_all_images_give(listed: IndexOptions, 
     remove(Folder(listed.output), [row["image_id"] for row in regions_rows(range(0, IMAGES, 4))])
     index = SearchIndex(listed.output)
     assert index.lists is not None and index.lists.images == IMAGES
+    assert SearchIndex(listed.output, lists=False).lists is None
     assert_the_same(found(index, k, wanted, False), found(index, k, wanted, True))
 
 

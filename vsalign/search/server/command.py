@@ -50,6 +50,8 @@ class ServeOptions:
     use in place of the packaged one."""
     language: str = ""
     """Folder of the sentence encoder of a model of --model.text language; empty: the packaged one."""
+    exact: bool = False
+    """Compare all pictures also where the index has inverted lists (vsalign index --lists)."""
     work: str = ""
     """For pictures: folder of their tables and index; empty: NAME.vsalign in the current directory."""
     captions: bool = True
@@ -82,7 +84,8 @@ def serve(options: ServeOptions, url: str, listener: socket.socket) -> int:
     from vsalign.search.server.app import application
 
     token = token_of(options)
-    index = OpenIndex(url, lambda: SearchIndex(url, model=options.model, language=options.language))
+    how = {"model": options.model, "language": options.language}
+    index = OpenIndex(url, lambda: SearchIndex(url, **how, lists=not options.exact))
     _warm_up(index.current())
     guard = Guard(application(index, options.images), token)
     config = uvicorn.Config(
