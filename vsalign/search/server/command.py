@@ -84,8 +84,10 @@ def serve(options: ServeOptions, url: str, listener: socket.socket) -> int:
     from vsalign.search.server.app import application
 
     token = token_of(options)
-    how = {"model": options.model, "language": options.language}
-    index = OpenIndex(url, lambda: SearchIndex(url, **how, lists=not options.exact))
+    index = OpenIndex(
+        url,
+        lambda: SearchIndex(url, model=options.model, language=options.language, lists=not options.exact),
+    )
     _warm_up(index.current())
     guard = Guard(application(index, options.images), token)
     config = uvicorn.Config(
