@@ -128,6 +128,8 @@ def _value(record: dict[str, dict[str, Any]], key: str) -> str:
     if key not in record:
         return "not measured"
     value = record[key]["value"]
+    if 0.995 <= value < 1:  # of a share that is nearly all, what matters is the rest
+        return f"{value:.4f}"
     return f"{value:.1f}" if abs(value) >= 2 else f"{value:.2f}"
 
 
