@@ -81,6 +81,8 @@ def test_the_keyboard_is_enough(page: Page, address: str) -> None:
     expect(page.locator(".tile").nth(5)).to_be_focused()
     page.keyboard.press("Enter")
     dialog, name = page.get_by_role("dialog"), page.locator("#shown-name")
+    expect(dialog).to_be_visible()
+    expect(name).not_to_be_empty()
     before = name.inner_text()
     page.keyboard.press("ArrowRight")
     expect(name).not_to_have_text(before)
