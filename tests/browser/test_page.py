@@ -212,6 +212,7 @@ def test_hostile_captions_and_names_stay_text(page: Page, address: str, archive:
         page.keyboard.press("Escape")
     assert set(HOSTILE_CAPTIONS) <= said
     assert names == set(TableReader(archive.index, "index").read(["image_id"])["image_id"].to_pylist())
+    page.wait_for_function("!history.state?.shown")  # closing goes back in the history, which would end what follows
     hostile = "<img src=x onerror=document.title='taken'> red circle"
     page.goto(f"{address}/?q={hostile}&path=%22%3E%3Cscript%3Ealert(1)%3C/script%3E")
     expect(page.get_by_role("status")).to_contain_text("Nothing is found there")
