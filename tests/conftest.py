@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+LONG = bool(os.environ.get("VSALIGN_LONG"))
+"""Whether tests that repeat themselves do it as often as the issues ask for."""
 SHARED = Path(os.environ.get("VSALIGN_SHARED") or Path(__file__).parents[2] / "shared")
 
 

@@ -56,6 +56,7 @@ class LoadedModel:
     """Identity of the extractor whose features it was trained on."""
     training: dict[str, Any]
     """The configuration it was trained with and the figures it reached."""
+    weights_sha256: str
     language: dict[str, Any] = field(default_factory=dict)
     """Identity of the sentence encoder whose states it was trained on; empty: it has words of its own."""
 
@@ -287,5 +288,5 @@ def load_model(url: str, kind: str) -> LoadedModel:
         raise ModelError(
             f"{url}/{WEIGHTS} does not fit its {CONFIG} ({str(error).splitlines()[0]}): copy the model folder again"
         ) from error
-    facts = config["extractor"], config["training"], config.get("language", {})
+    facts = config["extractor"], config["training"], config["weights_sha256"], config.get("language", {})
     return LoadedModel(url, kind, model.eval(), vocabulary, *facts)

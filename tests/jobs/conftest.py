@@ -30,8 +30,6 @@ from vsalign.regions.extract import ExtractOptions, extract_shard
 from vsalign.storage import Output, Stage, TableReader
 from vsalign.text import Vocabulary, tokenize
 
-LONG = bool(os.environ.get("VSALIGN_LONG"))
-"""Whether tests that repeat themselves do it as often as the issues ask for."""
 SCENES, PICTURES_A_SHARD = 48, 3
 SPLITS = {"train": 0.75, "tune": 0.125, "dev": 0.125}
 

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tests.conftest import LONG
 from tests.jobs.clusters import ray_cluster
-from tests.jobs.conftest import LONG
 from vsalign.storage import TableReader
 
 if LONG:  # a kill on two nodes (test_submit.py) shows the same in the ordinary run

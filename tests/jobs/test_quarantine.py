@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobs.quarantine import CAREFUL, TRIES, Tries
-from tests.jobs.conftest import LONG
+from tests.conftest import LONG
 from vsalign.storage import TableReader
 
 

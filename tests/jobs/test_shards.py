@@ -17,7 +17,7 @@ import pytest
 
 from jobs import align_segments, caption_images
 from jobs.described_inputs import Pictures
-from tests.jobs.conftest import LONG
+from tests.conftest import LONG
 from tests.jobs.directly import describe_here, described_as
 from vsalign import tables
 from vsalign.alignment.annotate import PAIR_PLAN, Annotator, annotate_shard, plan_pairs
@@ -214,7 +214,7 @@ def test_an_empty_input_leaves_the_output_as_it_was(road: Any, tmp_path: Path, c
 def test_torchvisions_own_weights_are_no_path(tmp_path: Path) -> None:
     files = ExtractorFiles(weights="COCO_V1")
     options = caption_images.Options(model="m", images=str(tmp_path), output="o", extractor=files)
-    trained = LoadedModel("m", "mrnn", None, Vocabulary(["a"]), {"name": "torchvision"}, {})
+    trained = LoadedModel("m", "mrnn", None, Vocabulary(["a"]), {"name": "torchvision"}, {}, "")
     assert isinstance(described := options.described_input(trained), Pictures)
     assert described.files.weights == "COCO_V1"
 

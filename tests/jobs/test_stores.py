@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.conftest import LONG
+from tests.conftest import LONG
 from tests.jobs.stores import HUNDRED
 from tests.jobs.whole_road import roads_beside_local
 

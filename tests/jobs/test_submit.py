@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from jobs import submit
+from tests.conftest import LONG
 from tests.jobs.clusters import Cluster, ray_cluster
-from tests.jobs.conftest import LONG
 from tests.jobs.directly import describe_here
 from tests.jobs.killed_nodes import OTHERS_CPUS, STAGES, differences, killed, submitted
 from vsalign.storage import TableReader

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from jobs import train_alignment, train_mrnn
-from tests.jobs.conftest import LONG
+from tests.conftest import LONG
 from tests.jobs.directly import EPOCHS, SCHEDULE, SIZES, same, train_here
 from vsalign.checkpoint import load_model
 from vsalign.errors import ConfigurationError

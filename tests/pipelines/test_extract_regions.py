@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -30,7 +29,6 @@ from vsalign.regions.extract import Extracted, ExtractOptions, extract_images
 from vsalign.storage import ShardResult, ShardTask, TableReader
 
 MODULE = "pipelines.extract_regions"
-LONG = os.environ.get("VSALIGN_LONG") == "1"
 
 
 def test_every_picture_is_a_row_or_an_error_with_its_reason(stages: Any, pictures: Path, undisturbed: Path) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.benchmarks import fuzz
-
-LONG = os.environ.get("VSALIGN_LONG") == "1"
+from tests.conftest import LONG
 
 
 @pytest.mark.timeout(3600 if LONG else 120)

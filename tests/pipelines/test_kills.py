@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import kills
+from tests.conftest import LONG
 
 MODULE = "pipelines.extract_regions"
-LONG = os.environ.get("VSALIGN_LONG") == "1"
 SEEDS = range(5 if LONG else 1)
 
 pytestmark = pytest.mark.timeout(400)

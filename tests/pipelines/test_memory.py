@@ -10,8 +10,7 @@ import pytest
 
 from tests.benchmarks import memory
 from tests.benchmarks.measured import peak_memory
-
-LONG = os.environ.get("VSALIGN_LONG") == "1"
+from tests.conftest import LONG
 
 
 @pytest.mark.timeout(3600 if LONG else 300)

@@ -18,7 +18,7 @@ import torch
 
 from vsalign import tables
 from vsalign.alignment import AlignmentModel
-from vsalign.checkpoint import LoadedModel, load_model, read_config
+from vsalign.checkpoint import LoadedModel, load_model
 from vsalign.errors import ConfigurationError, ModelError, Reason
 from vsalign.images.locations import canonical
 from vsalign.options import parse
@@ -161,7 +161,7 @@ def build_index(options: IndexOptions) -> int:
         configuration={
             "regions": {"url": canonical(regions.url), "configuration": regions.manifest["configuration"]},
             "descriptions": descriptions and canonical(descriptions.url),
-            "model": {"url": canonical(model.url), "weights_sha256": read_config(model.url)["weights_sha256"]},
+            "model": {"url": canonical(model.url), "weights_sha256": model.weights_sha256},
             "dim": options.dim,
             "precision": options.precision,
         },

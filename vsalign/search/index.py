@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vsalign.alignment.placing import Placing
-from vsalign.checkpoint import LoadedModel, load_model, read_config
+from vsalign.checkpoint import LoadedModel, load_model
 from vsalign.errors import ConfigurationError, ModelError
 from vsalign.regions.extract import torchs_own_threads
 from vsalign.search.blocks import Block, blocks, gathered
@@ -201,7 +201,7 @@ def _rows(block: Block, places: Tensor, values: Tensor, least: float, k: int) ->
 def _recorded_model(table: TableReader, elsewhere: str) -> LoadedModel:
     """The model that an index was made with."""
     recorded = table.manifest["configuration"]["model"]
-    url = elsewhere or recorded["url"]
-    if read_config(url)["weights_sha256"] != recorded["weights_sha256"]:
-        raise ModelError(f"{table.url} was made with another model than {url}: name its folder with --model")
-    return load_model(url, "alignment")
+    model = load_model(elsewhere or recorded["url"], "alignment")
+    if model.weights_sha256 != recorded["weights_sha256"]:
+        raise ModelError(f"{table.url} was made with another model than {model.url}: name its folder with --model")
+    return model

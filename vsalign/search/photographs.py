@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 from vsalign import tables
 from vsalign.allocator import keep_freed_memory, return_freed_memory
-from vsalign.checkpoint import LoadedModel, load_model, read_config
+from vsalign.checkpoint import LoadedModel, load_model
 from vsalign.errors import ConfigurationError, InputError, ModelError, TableError
 from vsalign.generation.describe import DescribeOptions, Describer, describe_shard
 from vsalign.images import IMAGE_PLAN, ImageInput, Listing, ReadImage, list_images, read_images
@@ -134,10 +134,8 @@ class Making:
         )
 
     def _descriptions(self, describers: tuple[LoadedModel, LoadedModel]) -> Output:
-        weights = {
-            name: read_config(each.url)["weights_sha256"]
-            for name, each in zip(("model", "region_model"), describers, strict=True)
-        }
+        whole, regions = describers
+        weights = {"model": whole.weights_sha256, "region_model": regions.weights_sha256}
         configuration = {**self.listing.facts(), **weights, **asdict(DescribeOptions(max_regions=0))}
         properties = {"extractor": self.searching.extractor}
         url = f"{self.work}/descriptions"
