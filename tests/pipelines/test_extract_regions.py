@@ -22,6 +22,7 @@ from apache_beam.internal import pickler
 
 from pipelines import extract_regions
 from pipelines.commit import CommitShard
+from tests.conftest import LONG
 from vsalign.errors import InputError, Reason, StoreError, TableError
 from vsalign.images import DecodeOptions, ImageInput, decode_image, list_images, locations, read_images
 from vsalign.regions import ExtractorConfig, build_extractor
