@@ -24,7 +24,7 @@ from vsalign.images.locations import canonical
 from vsalign.options import parse
 from vsalign.packaged import alignment_folder
 from vsalign.progress import Progress, last_screen
-from vsalign.search.lists import LEAST_IMAGES, remove_lists, write_lists
+from vsalign.search.lists import LEAST_IMAGES, faiss_library, remove_lists, write_lists
 from vsalign.search.space import Precision, Space, learn_space
 from vsalign.storage import Folder, Output, ShardWriter, Stage, TableReader, begin
 from vsalign.storage.claim import read_json
@@ -171,6 +171,8 @@ def build_index(options: IndexOptions) -> int:
         },
     )
     how = {"overwrite": options.overwrite, "refresh": options.refresh}
+    if options.lists:
+        faiss_library()
     if options.overwrite:
         remove_lists(Folder(options.output))
     stage = begin(output, lambda: plan_index(regions), INDEX_PLAN, {}, **how)

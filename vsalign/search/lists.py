@@ -81,7 +81,7 @@ def read_lists(index: TableReader, space: Space) -> Lists | None:
     shards = _shards(index)[: len(facts["shards"])]
     if facts["space"] != space.sha256 or facts["shards"] != shards:
         return None
-    faiss = _faiss()
+    faiss = faiss_library()
     try:
         with folder.open(facts["file"]) as file:
             inverted = faiss.read_index(faiss.PyCallbackIOReader(file.read))
@@ -129,7 +129,7 @@ def remove_lists(folder: Folder) -> None:
 def _write(index: TableReader, space: Space, held: Lists) -> None:
     own = f"lists-{uuid.uuid4().hex[:12]}.faiss"
     with tempfile.TemporaryFile() as file:
-        faiss = _faiss()
+        faiss = faiss_library()
         faiss.write_index(held.inverted, faiss.PyCallbackIOWriter(file.write))
         index.folder.write_new(own, file)
     facts = {"file": own, "shards": _shards(index), "space": space.sha256, "trained_on": held.trained_on}
@@ -141,7 +141,7 @@ def _write(index: TableReader, space: Space, held: Lists) -> None:
 
 def _trained(index: TableReader, space: Space) -> Any:
     """Empty lists around the centroids of some regions of all blocks."""
-    faiss = _faiss()
+    faiss = faiss_library()
     lists = max(1, round(LISTS * math.sqrt(index.rows)))
     sample = []
     for block in blocks(index, frozenset()):
@@ -174,7 +174,8 @@ def _shards(index: TableReader) -> list[list[Any]]:
     return [[part["file"], part["rows"]] for part in index.shards]
 
 
-def _faiss() -> Any:
+def faiss_library() -> Any:
+    """FAISS; raises MissingInputError where it is not installed."""
     if importlib.util.find_spec("faiss") is None:
         raise MissingInputError("inverted lists need FAISS: pip install 'vsalign[search]'")
     import faiss

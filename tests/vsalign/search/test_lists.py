@@ -145,6 +145,10 @@ def test_damaged_lists_and_a_missing_library_are_one_sentence(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingInputError, match=r"pip install 'vsalign\[search\]'"):
         SearchIndex(listed.output)
+    other = IndexOptions(**{**vars(listed), "output": listed.output + "-other"})
+    with pytest.raises(MissingInputError, match="need FAISS"):
+        build_index(other)
+    assert not Path(other.output).exists(), "it is said before the work is done"
 
 
 def test_lists_lie_in_any_store(listed: IndexOptions) -> None:
