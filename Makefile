@@ -11,6 +11,9 @@ TEST_EXTRAS := $(ROAD_EXTRAS),language,tensorboard,gcs,dev
 # Tests of engines wait more than they compute, so two files run at once; fixtures are shared within a file. In the order
 # of their names, the long files stand first, and neither worker waits for the other at the end.
 TWO_AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
+# What looks at the installed packages stands apart: it brings jsonschema's formats, and where those are installed each of
+# Ray's many processes is a second longer in starting.
+AUDIT := $(VENV)-audit
 SOURCES := vsalign pipelines jobs infra tests
 
 .DEFAULT_GOAL := help
@@ -32,6 +35,11 @@ $(VENV)/.installed-tests: pyproject.toml models/pyproject.toml | $(PY)
 	@echo "installing vsalign[$(TEST_EXTRAS)] into $(VENV): some minutes and several GB, once"
 	$(PIP) -e ".[$(TEST_EXTRAS)]" -e ./models
 	@touch $(VENV)/.installed-road $@
+
+$(AUDIT)/.installed: Makefile
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.7" "cyclonedx-bom>=5"
+	@touch $@
 
 java:
 	@if command -v java >/dev/null 2>&1; then echo "java: found, METEOR is measured"; \
@@ -73,13 +81,13 @@ docs: $(VENV)/.installed-tests  ## the site, under site/; a broken link fails
 wheels: $(VENV)/.installed-tests  ## both distributions, under dist/
 	$(PY) -m pip wheel --quiet --no-deps --wheel-dir dist . ./models
 
-sbom: $(VENV)/.installed-tests  ## what the images install, and its licences, under dist/
+sbom: $(VENV)/.installed-tests $(AUDIT)/.installed  ## what the images install, and its licences, under dist/
 	@mkdir -p dist
-	$(VENV)/bin/cyclonedx-py requirements --output-file dist/sbom.json infra/docker/constraints.txt
+	$(AUDIT)/bin/cyclonedx-py requirements --output-file dist/sbom.json infra/docker/constraints.txt
 	$(PY) -m infra.licences --table > dist/licences.csv
 
-audit: $(VENV)/.installed-tests  ## known faults of the installed versions (needs a network), and unusual licences
-	$(VENV)/bin/pip-audit --skip-editable
+audit: $(VENV)/.installed-tests $(AUDIT)/.installed  ## known faults of the installed versions (needs a network), and unusual licences
+	$(AUDIT)/bin/pip-audit --skip-editable --path "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	$(PY) -m infra.licences
 
 format: $(VENV)/.installed-tests  ## put the sources into ruff's format
@@ -87,5 +95,5 @@ format: $(VENV)/.installed-tests  ## put the sources into ruff's format
 	$(PY) -m ruff format $(SOURCES)
 
 clean:  ## remove the default environment, caches and what the road wrote under runs/
-	rm -rf .venv runs build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-audit runs build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

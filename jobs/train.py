@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from jobs.board import Board
 from jobs.inputs import everywhere
 from jobs.model_folder import TRAINING, ModelFolder
 from jobs.session import RayOptions, beside_the_driver, session
@@ -74,26 +75,6 @@ class Training:
     output: str
     threads: int
     running: Running
-
-
-class Board:
-    """An actor on which the first worker writes its epochs, and any worker a person's mistake; the driver reads it."""
-
-    def __init__(self) -> None:
-        self._epochs: list[dict[str, Any]] = []
-        self._mistake: tuple[str, str] | None = None
-
-    def add(self, metrics: dict[str, Any]) -> None:
-        self._epochs.append(metrics)
-
-    def since(self, count: int) -> list[dict[str, Any]]:
-        return self._epochs[count:]
-
-    def refuse(self, kind: str, message: str) -> None:
-        self._mistake = self._mistake or (kind, message)
-
-    def mistake(self) -> tuple[str, str] | None:
-        return self._mistake
 
 
 def train_worker(run: dict[str, Any]) -> None:

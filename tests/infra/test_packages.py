@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import subprocess
 import sys
@@ -54,6 +55,11 @@ def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
     assert [text.split()[0] for text in helps] == [*modules] and all("--" in text for text in helps)
     where = [str(python), "-c", "import vsalign; print(vsalign.__file__)"]
     assert subprocess.check_output(where, cwd=tmp_path, env=own, text=True).startswith(str(tmp_path))
+
+
+def test_nothing_makes_ray_s_processes_slow_to_start() -> None:
+    # jsonschema, which each of them imports, loads a grammar for a second where this is installed.
+    assert importlib.util.find_spec("rfc3987_syntax") is None
 
 
 def test_the_workflows_call_what_the_makefile_has() -> None:
