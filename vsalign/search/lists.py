@@ -33,7 +33,8 @@ from vsalign.storage import Folder, TableReader
 from vsalign.storage.claim import read_json
 
 FACTS = "lists.json"
-FILE = re.compile(r"lists-[0-9a-f]{12}\.faiss")
+FILE = re.compile(r"\.?lists-[0-9a-f]{12}\.faiss(\.[0-9a-f]{32}\.tmp)?")
+"""Of lists, or the beginning of one that a killed run left behind."""
 LEAST_IMAGES = 20_000
 """An index of fewer is gone through in less time than the lists take."""
 LISTS = 8

@@ -126,11 +126,13 @@ def test_a_build_that_is_killed_leaves_the_lists_that_were_there(
     monkeypatch.setattr(Folder, "replace", dies)
     with pytest.raises(KeyboardInterrupt):
         build_index(IndexOptions(**{**vars(listed), "refresh": True}))
+    left_behind = Path(listed.output, f".lists-{'0' * 12}.faiss.{'0' * 32}.tmp")
+    left_behind.write_bytes(b"half")
     index = SearchIndex(listed.output)
     assert index.lists is not None and (index.lists.images, len(index)) == (IMAGES, IMAGES + A_SHARD)
     assert build_index(listed) == 0
     held = SearchIndex(listed.output).lists
-    assert held is not None and held.images == IMAGES + A_SHARD
+    assert held is not None and held.images == IMAGES + A_SHARD and not left_behind.exists()
     assert len([path for path in Path(listed.output).iterdir() if path.suffix == ".faiss"]) == 1
 
 
