@@ -45,12 +45,12 @@ class Block:
         return self.rows.num_rows
 
 
-def blocks(table: TableReader, removed: Set[str]) -> Iterator[Block]:
-    """All of an index, one after the other; `removed`: image_ids that are passed over."""
+def blocks(table: TableReader, removed: Set[str], behind: int = 0) -> Iterator[Block]:
+    """Of an index, from the shard on before which so many stand; `removed`: image_ids that are passed over."""
     precision = np.dtype(table.properties["space"]["precision"])
     gone = pa.array(sorted(removed), pa.string())
-    first = 0
-    for batch in table.batches([*SHOWN, "vectors"]):
+    first = sum(part["rows"] for part in table.shards[:behind])
+    for batch in table.batches([*SHOWN, "vectors"], range(behind, len(table.shards))):
         rows = batch.select([*SHOWN])
         kept = pc.invert(pc.is_in(rows["image_id"], value_set=gone)) if removed else None
         yield Block(first, rows, *_regions(batch["vectors"], precision), kept)

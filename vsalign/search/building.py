@@ -173,7 +173,7 @@ def build_index(options: IndexOptions) -> int:
     how = {"overwrite": options.overwrite, "refresh": options.refresh}
     if options.lists:
         faiss_library()
-    if options.overwrite:
+    if options.overwrite and Folder(options.output).exists(RUN):
         remove_lists(Folder(options.output))
     stage = begin(output, lambda: plan_index(regions), INDEX_PLAN, {}, **how)
     space.write(Folder(options.output))

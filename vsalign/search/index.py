@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,10 +28,11 @@ from vsalign.search.space import Space
 from vsalign.search.wanted import Wanted
 from vsalign.storage import TableReader
 
-CANDIDATES_A_RESULT = 5
-"""Where fewer candidates are left for each image asked for, by filters or else, the whole index is gone through."""
+CANDIDATES_A_RESULT, CANDIDATES_SHARE = 5, 0.1
+"""Where fewer candidates are left for each image asked for, by filters or else, or more than this share of all images
+are candidates, the whole index is gone through."""
 CANDIDATES_AT_ONCE = 2**11
-"""Of one question, by a core."""
+"""Of one question, by a core, at most."""
 
 
 class Question(NamedTuple):
@@ -106,27 +106,35 @@ class SearchIndex:
     def _by_lists(
         self, lists: Lists, held: Sequence[Block], questions: Sequence[Question], k: int
     ) -> list[list[Found]]:
-        """The best of the candidates and of what the lists do not hold, or, where candidates are few, of everything."""
+        """The best of the candidates and of what the lists do not hold; of everything, where candidates are too few for
+        the best to be among them, or so many that everything takes no longer."""
         candidates = lists.candidates([question.query.asked.words for question in questions], k)
-        cores, under_way = _cores(self._threads), []
-        for question, numbers in zip(questions, candidates, strict=True):
-            some = np.array_split(numbers, max(1, len(numbers) // CANDIDATES_AT_ONCE))
-            under_way.append([cores.submit(_of_candidates, held, each, question, k) for each in some if len(each)])
         best: list[list[Found]] = [[] for _ in questions]
-        few = []
-        for number, parts in enumerate(under_way):
-            counts, found = zip(*(part.result() for part in parts), strict=True) if parts else ((), ())
-            best[number] = _best(itertools.chain(*found), k)
-            if sum(counts) < CANDIDATES_A_RESULT * k:
-                few.append(number)
-        _merge(best, self._through([block for block in held if block.first >= lists.images], questions, k), k)
-        for number in few:
-            (best[number],) = self._through(held, [questions[number]], k)
+        cores, under_way = _cores(self._threads), []
+        for number, numbers in enumerate(candidates):
+            if 0 < len(numbers) <= CANDIDATES_SHARE * lists.images:
+                for some in np.array_split(numbers, -(-len(numbers) // CANDIDATES_AT_ONCE)):
+                    part = cores.submit(_of_candidates, held, some, questions[number], best, number, k)
+                    under_way.append((number, part))
+        counts = [0] * len(questions)
+        for number, part in under_way:
+            count, found = part.result()
+            counts[number] += count
+            best[number] = _best([*best[number], *found], k)
+        sure = [number for number, count in enumerate(counts) if count >= CANDIDATES_A_RESULT * k]
+        unsure = [number for number in range(len(questions)) if number not in sure]
+        rest = [block for block in held if block.first >= lists.images]
+        for number, found in zip(sure, self._through(rest, [questions[each] for each in sure], k), strict=True):
+            best[number] = _best([*best[number], *found], k)
+        for number, found in zip(unsure, self._through(held, [questions[each] for each in unsure], k), strict=True):
+            best[number] = found
         return best
 
     def _through(self, among: Iterable[Block], questions: Sequence[Question], k: int) -> list[list[Found]]:
         """The best of all images of some blocks."""
         best: list[list[Found]] = [[] for _ in questions]
+        if not questions:
+            return best
         cores, under_way = _cores(self._threads), deque[Future[list[list[Found]]]]()
         for block in among:
             under_way.append(cores.submit(_found, block, questions, best, k))
@@ -175,11 +183,13 @@ def _found(block: Block, questions: Sequence[Question], best: Sequence[Sequence[
     return found
 
 
-def _of_candidates(held: Sequence[Block], numbers: np.ndarray, question: Question, k: int) -> tuple[int, list[Found]]:
-    """Of some images, by number, how many are wanted, and the best k."""
+def _of_candidates(
+    held: Sequence[Block], numbers: np.ndarray, question: Question, best: Sequence[Sequence[Found]], own: int, k: int
+) -> tuple[int, list[Found]]:
+    """Of some images, by number, how many are wanted, and the best k, as `_found`; best[own]: those that are known."""
     block = gathered(held, numbers)
     mask = question.wanted.rows(block)
-    (found,) = _found(block, [question], [[]], k)
+    (found,) = _found(block, [question], [best[own]], k)
     return len(block) if mask is None else int(np.count_nonzero(mask)), found
 
 

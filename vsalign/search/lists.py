@@ -3,7 +3,8 @@
 Regions lie in lists around centroids (k-means), a number a half byte for two numbers of its vector (product
 quantisation). A word is looked for in the lists nearest to it, and the images of the regions most like it are scored
 exactly, from the index itself: the scores and their order are exact, and what can be missed is an image none of whose
-regions is among those that are most like any word. docs/results.md has how many are (search.engine_overlap10).
+regions is, as the lists know them, among those that are most like any word. docs/results.md has how many are
+(search.engine_overlap10).
 
 The lists say which shards of the index they hold: what the index got since is gone through until they take it in.
 """
@@ -11,21 +12,23 @@ The lists say which shards of the index they hold: what the index got since is g
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import json
 import math
 import re
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vsalign.errors import MissingInputError, TableError
+from vsalign.errors import MissingInputError, StoreError, TableError
 from vsalign.progress import Progress
 from vsalign.search.blocks import Block, blocks
 from vsalign.search.space import Space
@@ -35,8 +38,8 @@ from vsalign.storage.claim import read_json
 FACTS = "lists.json"
 FILE = re.compile(r"\.?lists-[0-9a-f]{12}\.faiss(\.[0-9a-f]{32}\.tmp)?")
 """Of lists, or the beginning of one that a killed run left behind."""
-LEAST_IMAGES = 20_000
-"""An index of fewer is gone through in less time than the lists take."""
+LEAST_IMAGES = 200_000
+"""An index of fewer is gone through in the time that the lists take, or less."""
 LISTS = 8
 """Times the root of the number of images."""
 TRAINED_FROM = 32
@@ -61,6 +64,8 @@ class Lists:
     steps: Tensor
     """(d,), of the index's space."""
     images: int
+    shards: int
+    """Of the index, in which these images are."""
     trained_on: int
     """Images that the index had when its lists were chosen."""
 
@@ -70,74 +75,138 @@ class Lists:
         asked = (torch.cat([*words]) / self.steps).numpy()
         _, numbers = self.inverted.search(asked, max(NEAREST, NEAREST_A_RESULT * k))
         ends = np.cumsum([len(each) for each in words])[:-1]
-        return [np.unique(each[each >= 0]) for each in np.split(numbers, ends)]
+        return [np.unique(each[(each >= 0) & (each < self.images)]) for each in np.split(numbers, ends)]
 
 
 def read_lists(index: TableReader, space: Space) -> Lists | None:
-    """Those of an index; None where it has none, or only another's. Raises TableError for a damaged file."""
-    folder = index.folder
-    if not folder.exists(FACTS):
-        return None
-    facts = read_json(folder, FACTS, "file", "shards", "space", "trained_on")
-    shards = _shards(index)[: len(facts["shards"])]
-    if facts["space"] != space.sha256 or facts["shards"] != shards:
-        return None
-    faiss = faiss_library()
+    """Those of an index; None where it has none, or only another's. Raises TableError for damaged ones."""
     try:
-        with folder.open(facts["file"]) as file:
-            inverted = faiss.read_index(faiss.PyCallbackIOReader(file.read))
-    except (FileNotFoundError, RuntimeError) as error:
-        raise TableError(
-            f"{index.url}/{facts['file']} is absent or damaged: make the lists again (vsalign index --lists)"
-        ) from error
-    inverted.nprobe = PROBES
-    return Lists(inverted, space.steps, sum(rows for _, rows in shards), facts["trained_on"])
+        return _read(index, space)
+    except FileNotFoundError:  # of lists that others have taken the place of meanwhile
+        pass
+    try:
+        return _read(index, space)
+    except FileNotFoundError as error:
+        raise _damaged(index) from error
 
 
 def write_lists(url: str) -> int:
     """Make the lists of the index at `url`, or take in what it got since; returns how many images they hold.
 
-    A killed one leaves the lists that were there. Raises MissingInputError where FAISS is not installed.
+    A killed one leaves the lists that were there. Raises MissingInputError where FAISS is not installed, TableError
+    where the lists cannot be written.
     """
     index = TableReader(url, "index")
     space = Space.read(index.folder, **index.properties["space"])
     if index.rows < LEAST_IMAGES:
         return 0
-    held = None
-    with contextlib.suppress(TableError):  # damaged ones are made again
+    held, before = None, _sweep(index.folder)
+    try:
         held = read_lists(index, space)
+    except StoreError:
+        raise
+    except TableError as error:
+        print(f"warning: {error}: they are made again", file=sys.stderr)
     if held is None or index.rows > GROWTH * held.trained_on:
-        held = Lists(_trained(index, space), space.steps, 0, index.rows)
+        held = Lists(_trained(index, space), space.steps, 0, 0, index.rows)
     if held.images == index.rows:
         return held.images
     with Progress(index.rows - held.images, "images", label="into lists") as progress:
-        for block in blocks(index, frozenset()):
-            if block.first < held.images:
-                continue
+        for block in blocks(index, frozenset(), held.shards):
             for vectors, numbers in _regions(block, space):
                 held.inverted.add_with_ids(vectors, numbers)
                 progress.add(len(np.unique(numbers)))
     _write(index, space, held)
+    if before:
+        index.folder.remove(before)
     return index.rows
 
 
 def remove_lists(folder: Folder) -> None:
     """Before an index is made anew."""
-    for name in (FACTS, *filter(FILE.fullmatch, folder.names())):
-        folder.remove(name)
+    folder.remove(FACTS)
+    _sweep(folder)
+
+
+def _sweep(folder: Folder) -> str:
+    """Delete what killed runs left behind; returns the name of the file of the lists that are there."""
+    own = ""
+    with contextlib.suppress(TableError, FileNotFoundError):
+        own = read_json(folder, FACTS, "file")["file"]
+    for name in folder.names():
+        if FILE.fullmatch(name) and name != own:
+            folder.remove(name)
+    return own
+
+
+def _damaged(index: TableReader) -> TableError:
+    return TableError(
+        f"the inverted lists of {index.url} are damaged: make them again (vsalign index --lists), or serve with --exact"
+    )
+
+
+def _read(index: TableReader, space: Space) -> Lists | None:
+    """Raises FileNotFoundError where the lists' file is absent."""
+    folder = index.folder
+    if not folder.exists(FACTS):
+        return None
+    try:
+        facts = read_json(folder, FACTS, "file", "sha256", "shards", "space", "trained_on")
+    except StoreError:
+        raise
+    except TableError as error:
+        raise _damaged(index) from error
+    shards = _shards(index)[: len(facts["shards"])]
+    if facts["space"] != space.sha256 or facts["shards"] != shards:
+        return None
+    faiss = faiss_library()
+    with folder.open(facts["file"]) as file:
+        hashed = _Hashed(file)
+        try:
+            inverted = faiss.read_index(faiss.PyCallbackIOReader(hashed.read))
+        except RuntimeError as error:
+            raise _damaged(index) from error
+    if hashed.sha256.hexdigest() != facts["sha256"]:
+        raise _damaged(index)
+    inverted.nprobe = PROBES
+    return Lists(inverted, space.steps, sum(rows for _, rows in shards), len(shards), facts["trained_on"])
+
+
+class _Hashed:
+    """A file, and the hash of what went through."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.sha256 = file, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self.sha256.update(data)
+        return data
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self._file.write(data)
 
 
 def _write(index: TableReader, space: Space, held: Lists) -> None:
     own = f"lists-{uuid.uuid4().hex[:12]}.faiss"
-    with tempfile.TemporaryFile() as file:
-        faiss = faiss_library()
-        faiss.write_index(held.inverted, faiss.PyCallbackIOWriter(file.write))
+    faiss = faiss_library()
+    place = index.folder.root if index.folder.local else tempfile.gettempdir()
+    with tempfile.TemporaryFile(dir=place) as file:
+        hashed = _Hashed(file)
+        try:
+            faiss.write_index(held.inverted, faiss.PyCallbackIOWriter(hashed.write))
+            file.flush()
+        except OSError as error:
+            raise TableError(f"the inverted lists cannot be written to {place} ({error}): make room there") from error
         index.folder.write_new(own, file)
-    facts = {"file": own, "shards": _shards(index), "space": space.sha256, "trained_on": held.trained_on}
+    facts = {
+        **{"file": own, "sha256": hashed.sha256.hexdigest(), "shards": _shards(index)},
+        **{"space": space.sha256, "trained_on": held.trained_on},
+    }
     index.folder.replace(FACTS, json.dumps(facts).encode())
-    for name in index.folder.names():
-        if FILE.fullmatch(name) and name != own:
-            index.folder.remove(name)
+    if not index.folder.exists(own):  # another run, which began meanwhile, took it for a killed one's
+        _write(index, space, held)
 
 
 def _trained(index: TableReader, space: Space) -> Any:
@@ -178,7 +247,7 @@ def _shards(index: TableReader) -> list[list[Any]]:
 def faiss_library() -> Any:
     """FAISS; raises MissingInputError where it is not installed."""
     if importlib.util.find_spec("faiss") is None:
-        raise MissingInputError("inverted lists need FAISS: pip install 'vsalign[search]'")
+        raise MissingInputError("inverted lists need FAISS: pip install 'vsalign[search]', or serve with --exact")
     import faiss
 
     return faiss

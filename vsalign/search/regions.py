@@ -31,10 +31,10 @@ class Regions:
 
     @staticmethod
     def of_rows(rows: Tensor, counts: Tensor) -> Regions:
-        """From the regions (Σ counts, d) of images one after the other, each of one or more, and their numbers (n,)."""
-        ranks = int(counts.max()) if len(counts) else 1
+        """From the regions (Σ counts, d) of one image or more, one after the other; counts: (n,), 1 or more."""
+        ranks = int(counts.max())
         each = max(1, min(TILE_ROWS // ranks, len(counts)))
-        images = torch.arange(-(-len(counts) // each) * each).clamp(max=max(0, len(counts) - 1)).view(-1, 1, each)
+        images = torch.arange(-(-len(counts) // each) * each).clamp(max=len(counts) - 1).view(-1, 1, each)
         firsts = counts.cumsum(0) - counts
         behind_first = torch.arange(ranks)[:, None]
         taken = firsts[images] + behind_first * (behind_first < counts[images])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from tests.vsalign.search.random_archive import A_SHARD, IMAGES, SENTENCES, regions_rows, write_regions
 from vsalign import cli
-from vsalign.errors import MissingInputError, TableError
+from vsalign.errors import MissingInputError, TableError, VsalignError
 from vsalign.search import Question, SearchIndex, Wanted, lists
 from vsalign.search.building import IndexOptions, build_index
 from vsalign.search.removed import remove
@@ -22,12 +23,13 @@ from vsalign.storage import Folder
 def of_few_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists, "LEAST_IMAGES", 1)
     monkeypatch.setattr(lists, "LISTS", 0.5)
+    monkeypatch.setattr("vsalign.search.index.CANDIDATES_SHARE", 1.0)
 
 
-@pytest.fixture
-def listed(made: IndexOptions) -> IndexOptions:
+@pytest.fixture(params=["int8", "float16"])
+def listed(made: IndexOptions, request: pytest.FixtureRequest) -> IndexOptions:
     """Options whose index has lists."""
-    options = IndexOptions(**{**vars(made), "dim": 16, "precision": "int8", "lists": True})
+    options = IndexOptions(**{**vars(made), "dim": 16, "precision": request.param, "lists": True})
     assert build_index(options) == 0
     return options
 
@@ -141,7 +143,17 @@ def test_damaged_lists_and_a_missing_library_are_one_sentence(
 ) -> None:
     (file,) = Path(listed.output).glob("*.faiss")
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(TableError, match="damaged.*make the lists again"):
+    with pytest.raises(TableError, match="damaged: make them again"):
+        SearchIndex(listed.output)
+    assert build_index(listed) == 0
+    (file,) = Path(listed.output).glob("*.faiss")
+    whole = bytearray(file.read_bytes())
+    whole[-50] ^= 1
+    file.write_bytes(whole)
+    with pytest.raises(TableError, match="damaged: make them again"):
+        SearchIndex(listed.output)
+    Path(listed.output, lists.FACTS).write_text('{"file":')
+    with pytest.raises(TableError, match="damaged: make them again"):
         SearchIndex(listed.output)
     assert build_index(listed) == 0 and SearchIndex(listed.output).lists is not None
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -151,6 +163,55 @@ def test_damaged_lists_and_a_missing_library_are_one_sentence(
     with pytest.raises(MissingInputError, match="need FAISS"):
         build_index(other)
     assert not Path(other.output).exists(), "it is said before the work is done"
+
+
+def test_lists_that_are_replaced_while_they_are_opened_are_opened(
+    listed: IndexOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_regions(listed.regions, IMAGES + A_SHARD)
+    opens, asked = Folder.open, itertools.count()
+
+    def after_another_run(folder: Folder, name: str) -> object:
+        if name.endswith(".faiss") and next(asked) == 0:
+            assert build_index(IndexOptions(**{**vars(listed), "refresh": True})) == 0
+        return opens(folder, name)
+
+    index = SearchIndex(listed.output, lists=False)
+    monkeypatch.setattr(Folder, "open", after_another_run)
+    held = lists.read_lists(index.table, index.asker.space)
+    assert held is None or held.images == IMAGES
+
+
+def test_two_runs_at_once_leave_lists_that_can_be_opened(listed: IndexOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_regions(listed.regions, IMAGES + A_SHARD)
+    replace, asked = Folder.replace, itertools.count()
+
+    def after_the_other(folder: Folder, name: str, data: bytes) -> None:
+        if name == lists.FACTS and next(asked) == 0:
+            assert lists.write_lists(listed.output) == IMAGES + A_SHARD
+        replace(folder, name, data)
+
+    monkeypatch.setattr(Folder, "replace", after_the_other)
+    assert build_index(IndexOptions(**{**vars(listed), "refresh": True})) == 0
+    held = SearchIndex(listed.output).lists
+    assert held is not None and held.images == IMAGES + A_SHARD
+
+
+def test_a_folder_that_is_no_index_keeps_its_files(made: IndexOptions) -> None:
+    own = Path(made.output, lists.FACTS)
+    own.parent.mkdir(parents=True)
+    own.write_text("[]")
+    with pytest.raises(VsalignError):
+        build_index(IndexOptions(**{**vars(made), "overwrite": True}))
+    assert own.read_text() == "[]"
+
+
+def test_many_candidates_are_no_fewer_than_everything(listed: IndexOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = SearchIndex(listed.output)
+    whole = found(index, 5, Wanted(), True)
+    monkeypatch.setattr("vsalign.search.index.CANDIDATES_SHARE", 0.1)
+    monkeypatch.setattr("vsalign.search.index.gathered", None)
+    assert_the_same(found(index, 5, Wanted(), False), whole)
 
 
 def test_lists_lie_in_any_store(listed: IndexOptions) -> None:
@@ -171,8 +232,9 @@ def test_a_server_s_index_takes_in_new_lists(made: IndexOptions) -> None:
     try:
         assert opened.current().lists is None
         lists.write_lists(made.output)
+        until = time.monotonic() + 20
         while opened.current().lists is None:
-            pass
+            assert time.monotonic() < until
     finally:
         opened.close()
 
