@@ -12,7 +12,8 @@ alone: it has no other score), with NumPy, and with the two limits of the machin
 (4096 x 4096) for these products, and its rate of reading memory for these bytes.
 lists: the same index through inverted lists, which are made first where it has none. The share of the ten best by the
 whole index that they find (an image whose score is the tenth's, within 1e-3, is one of them), and the times of both, in
-turns.
+turns, for as many images as the page asks for at first; of sentences one after the other, and of as many together as
+the server takes at most.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from vsalign.search.blocks import Block
 from vsalign.search.building import IndexOptions, build_index, searching_model
 from vsalign.search.lists import write_lists
 from vsalign.search.queries import Query
+from vsalign.search.server.line import DEPTHS
+from vsalign.search.server.line import TOGETHER as MOST_AT_ONCE
 from vsalign.storage import TableReader
 from vsalign.training.texts import captions_of
 
@@ -112,21 +115,30 @@ def lists(url: str, captions: str, split: str, sentences: int) -> dict[str, Meas
         write_lists(url)
         figures[f"search.engine_build_{shown}_s"] = (time.perf_counter() - began, "s", images)
         index = SearchIndex(url)
-    found, times = [], {False: [], True: []}
-    for text in _texts(captions, split, sentences):
-        question = Question(index.asker.sentence(text))
+    found, times, together = [], {False: [], True: []}, {False: [], True: []}
+    questions = [Question(index.asker.sentence(text)) for text in _texts(captions, split, sentences)]
+    for question in questions:
         scores = {}
         for exact, taken in times.items():
             began = time.perf_counter()
-            (best,) = index.find([question], BEST, exact=exact)
+            (best,) = index.find([question], DEPTHS[0], exact=exact)
             taken.append(1000 * (time.perf_counter() - began))
-            scores[exact] = [each.score for each in best]
-        found.append(np.mean(np.array(scores[False]) >= scores[True][-1] - 1e-3))
+            scores[exact] = np.array([each.score for each in best[:BEST]])
+        found.append(np.mean(scores[False] >= scores[True][-1] - 1e-3))
+    for depth in DEPTHS[:1] * ROUNDS + DEPTHS[-1:]:
+        for exact in together:
+            began = time.perf_counter()
+            index.find(questions[:MOST_AT_ONCE], depth, exact=exact)
+            together[exact].append(1000 * (time.perf_counter() - began))
+    print("together, ms:", together, f"the last to a depth of {DEPTHS[-1]}")
     on = f"{images}, {len(found)} sentences"
     size = sum(path.stat().st_size for path in Path(url).glob("*.faiss")) / len(index)
     for name, taken in (("engine", times[False]), ("beside_engine", times[True])):
         figures[f"search.{name}_p50_{shown}_ms"] = (statistics.median(taken), "ms", on)
         figures[f"search.{name}_p99_{shown}_ms"] = (float(np.percentile(taken, 99)), "ms", on)
+    for name, exact in (("engine", False), ("beside_engine", True)):
+        taken = statistics.median(together[exact][:ROUNDS])
+        figures[f"search.{name}_together_{shown}_ms"] = (taken, f"ms for {MOST_AT_ONCE} sentences together", images)
     print(
         {name: round(value, 2) for name, (value, *_) in figures.items()}, "found", np.mean(found), "least", min(found)
     )
