@@ -47,7 +47,7 @@ def test_a_marked_test_runs_where_the_data_is(tmp_path: Path) -> None:
     "test",
     [
         "def test_quiet():\n    pytest.skip('no time')\n",
-        "@pytest.mark.skip(reason='no time')\ndef test_quiet():\n    raise AssertionError('it ran')\n",
+        "@pytest.mark.skip(reason='no time')\ndef test_data(shared):\n    assert (shared / 'data').is_dir()\n",
         "pytest.skip('no time', allow_module_level=True)\n",
         "pytest.importorskip('no_such_package')\n",
     ],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,13 @@ def test_an_upload_whose_answer_is_lost_is_made_anew(
     assert at.read("snapshot.json") == b"{}" and len(tries) == 3
 
 
-def test_it_travels_to_the_workers(at_memory: tuple[Folder, PyFileSystem]) -> None:
-    at, store = at_memory
+def names(store: PyFileSystem, of_folder: str) -> list[str]:
+    return [each.base_name for each in store.get_file_info(FileSelector(of_folder))]
+
+
+def test_it_travels_to_the_workers(tmp_path: Path) -> None:
+    at = Folder(str(tmp_path))
     at.write_new("a", b"1")
-    again = pickle.loads(pickle.dumps(store))
-    assert [each.base_name for each in again.get_file_info(FileSelector(at.root))] == ["a"]
+    store = PyFileSystem(SteadyHandler(at))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as worker:
+        assert worker.submit(names, store, at.root).result() == ["a"]
