@@ -33,9 +33,7 @@ def write_synthetic(real: str, output: str, images: int) -> None:
     index = SearchIndex(real)
     held = list(index.blocks())
     space = index.asker.space
-    vectors = np.concatenate(
-        [(block.regions.rows(torch.arange(len(block))).float() * space.steps).numpy() for block in held]
-    )
+    vectors = np.concatenate([space.unpacked(block.regions.rows(torch.arange(len(block)))).numpy() for block in held])
     rows = [row for block in held for row in block.rows["boxes"].to_pylist()]
     whole = [number for number, row in enumerate(rows) if len(row) == vectors.shape[1]]
     vectors, boxes = vectors[whole], np.array([rows[number] for number in whole], np.float32)

@@ -219,7 +219,7 @@ def _trained(index: TableReader, space: Space) -> Any:
         images = chance.integers(len(block), size=-(-TRAINED_FROM * lists * len(block) // index.rows))
         ranks = chance.integers(block.regions.own().numpy()[images])
         rows = block.regions.rows(torch.from_numpy(images))[torch.arange(len(images)), torch.from_numpy(ranks)]
-        sample.append((rows.float() * space.steps).numpy())
+        sample.append(space.unpacked(rows).numpy())
     dim = space.dim
     centroids = faiss.IndexFlatIP(dim)
     parts = dim // 2 if dim % 2 == 0 else dim
@@ -236,7 +236,7 @@ def _regions(block: Block, space: Space) -> Iterator[tuple[np.ndarray, np.ndarra
     for some in torch.arange(len(block)).split(IMAGES_AT_ONCE):
         counts = block.regions.own()[some]
         own = torch.arange(block.regions.ranks) < counts[:, None]
-        vectors = block.regions.rows(some)[own].float() * space.steps
+        vectors = space.unpacked(block.regions.rows(some)[own])
         yield vectors.numpy(), np.repeat(block.first + some.numpy(), counts.numpy())
 
 

@@ -67,6 +67,10 @@ class Space:
             return turned.half()
         return (turned / self.steps).round().clamp(-LARGEST, LARGEST).to(torch.int8)
 
+    def unpacked(self, regions: Tensor) -> Tensor:
+        """Kept regions (..., d) as float32 numbers of the turned space."""
+        return regions.float() * self.steps
+
     def words(self, s: Tensor) -> Tensor:
         """(W, h) words of the joint space -> (W, d) float32, whose products with kept regions are v_i · s_t."""
         return self.turned(s) * self.steps
