@@ -13,8 +13,9 @@ import pytest
 from jobs import submit
 from tests.conftest import LONG
 from tests.jobs.clusters import Cluster, ray_cluster
-from tests.jobs.directly import describe_here
-from tests.jobs.killed_nodes import OTHERS_CPUS, STAGES, differences, killed, submitted
+from tests.jobs.directly import describe_here, same, train_here
+from tests.jobs.killed_nodes import OTHERS_CPUS, STAGES, TRAININGS, differences, killed, submitted
+from vsalign.checkpoint import load_model
 from vsalign.storage import TableReader
 
 
@@ -60,7 +61,7 @@ def test_who_has_no_token_is_refused(road: Any, start: Any, two: Cluster, tmp_pa
 def test_a_node_that_dies_under_submitted_jobs_changes_nothing(
     road: Any, start: Any, two: Cluster, tmp_path: Path, one_thread: None
 ) -> None:
-    for number, stage in enumerate(STAGES * 3 if LONG else ["caption_images"]):
+    for number, stage in enumerate(STAGES * 3 if LONG else ("train_mrnn", "caption_images")):
         output = tmp_path / f"{number}-{stage}"
         killed(stage, road, output, start, two, seed=number)
         if LONG:
@@ -69,6 +70,8 @@ def test_a_node_that_dies_under_submitted_jobs_changes_nothing(
                 status, out, said = submitted(stage, road, undisturbed, start, two).finish()
                 assert status == 0, out + said
             assert differences(stage, output, undisturbed) == []
+        elif stage in TRAININGS:
+            same(load_model(str(output), "describer"), train_here(stage, road, tmp_path / "here"))
         else:
             found = TableReader(str(output), "descriptions").read().to_pylist()
             wanted = describe_here(road, tmp_path / "described", shards=16)
